@@ -1,0 +1,1 @@
+"""Wiring of the service: settings, checks, URLs, routing and the server. Nothing imports this package."""
