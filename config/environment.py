@@ -52,7 +52,7 @@ def text(name: str, default: str = "") -> str:
 
 
 def key(name: str) -> str:
-    """The variable as a PEM key; backslash-n stands for a line end, since many hosts allow no line ends in variables."""
+    """The variable as a PEM key; backslash-n stands for a line end, as many hosts allow none in variables."""
     return text(name).replace("\\n", "\n")
 
 
@@ -95,7 +95,7 @@ def database(name: str, default: str) -> dict[str, Any]:
     scheme = url.partition("://")[0]
     if scheme not in {"sqlite", "postgres", "postgresql"}:
         refuse(
-            f"{name} must begin with postgresql:// or sqlite:/// to name a database: correct it or remove it for SQLite."
+            f"{name} must begin with postgresql:// or sqlite:/// to name a database: correct or remove it (SQLite)."
         )
     try:
         return dict(_env.db_url_config(url))

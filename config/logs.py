@@ -7,7 +7,7 @@ import time
 class LineFormatter(logging.Formatter):
     """Time in UTC, level, process, logger and message; line ends within the record are written as backslash-n."""
 
-    converter = time.gmtime
+    converter = staticmethod(time.gmtime)
     default_time_format = "%Y-%m-%dT%H:%M:%S"
     default_msec_format = "%s.%03dZ"
 

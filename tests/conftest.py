@@ -1,0 +1,92 @@
+"""Fixtures of all tests: one migrated database for the session, the real server on it, and the people of each test.
+
+What a server reads has to be committed, so tests share one database and never flush it: they make people,
+conversations and groups of their own, with `cast`, and look at nothing else.
+"""
+
+from collections.abc import Callable, Generator, Iterator
+
+import pytest
+from django.db import connection
+from pytest_django.plugin import DjangoDbBlocker
+
+from tests.cast import Cast, new_cast
+from tests.server import LiveServer
+
+_LOG_CHARACTERS = 20_000  # of each server's log that a failing test shows, from its end
+_servers: list[LiveServer] = []  # those running now
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """End the connections that threads of tests left open, since PostgreSQL drops no database that is in use."""
+    yield
+    if connection.vendor == "postgresql":
+        with django_db_blocker.unblock(), connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+
+
+@pytest.fixture(scope="session")
+def live_database(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """Allow the use of the database, with commits that last and without any flushing."""
+    with django_db_blocker.unblock():
+        yield
+
+
+@pytest.fixture(scope="session")
+def server(live_database: None) -> Iterator[LiveServer]:
+    """The real server, shared by all tests of the session."""
+    server = LiveServer()
+    _servers.append(server)
+    try:
+        server.start()
+        yield server
+    finally:
+        _servers.remove(server)
+        server.close()
+
+
+@pytest.fixture
+def start_server(live_database: None) -> Iterator[Callable[..., LiveServer]]:
+    """Start a server of the test's own, with these environment variables."""
+    started: list[LiveServer] = []
+
+    def start(**variables: object) -> LiveServer:
+        server = LiveServer(**variables)
+        started.append(server)
+        _servers.append(server)
+        server.start()
+        return server
+
+    yield start
+    for server in started:
+        _servers.remove(server)
+    for server in reversed(started):
+        server.close()
+
+
+@pytest.fixture
+def cast(live_database: None) -> Cast:
+    """Four people whom no other test knows."""
+    return new_cast()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse tests that would flush the shared database."""
+    for item in items:
+        mark = item.get_closest_marker("django_db")
+        if "transactional_db" in getattr(item, "fixturenames", ()) or (mark and mark.kwargs.get("transaction")):
+            raise pytest.UsageError(f"{item.nodeid} flushes the database under the server: use live_database instead")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show what the servers wrote when a test fails."""
+    report = yield
+    if report.failed:
+        for server in _servers:
+            report.sections.append((f"log of the server on port {server.port}", server.log[-_LOG_CHARACTERS:]))
+    return report
