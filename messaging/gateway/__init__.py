@@ -1,0 +1,1 @@
+"""The socket: its connection, its authentication, its outbox."""
