@@ -1,7 +1,7 @@
 """Runs a command with the servers of one stack: `python -m tests.stack {sqlite,postgres} -- pytest ...`.
 
-`sqlite` is SQLite with everything else in memory, `postgres` is PostgreSQL and Redis. The command finds their addresses
-in DATABASE_URL and REDIS_URL and the stack's name in CHAT_TEST_STACK. All servers are gone when it ends, however it ends.
+`sqlite` is SQLite with everything else in memory, `postgres` is PostgreSQL and Redis. The command finds their
+addresses in DATABASE_URL and REDIS_URL and the stack's name in CHAT_TEST_STACK. The servers end with the command.
 """
 
 import argparse
