@@ -20,6 +20,7 @@ JWT_ALGORITHM = text("JWT_ALGORITHM") or "HS256"
 JWT_PUBLIC_KEY = key("JWT_PUBLIC_KEY")  # PEM; empty unless issuers sign with RS256 or ES256
 JWT_JWKS_URL = text("JWT_JWKS_URL")  # empty unless the issuer publishes its keys
 CHAT_ENCRYPTION_KEYS = words("CHAT_ENCRYPTION_KEY")  # the first encrypts, all decrypt
+DEMO_PASSWORD = text("DEMO_PASSWORD")  # of the users that demo_data creates; empty: a random one each time
 METRICS_TOKEN = text("METRICS_TOKEN")  # empty: /metrics is open
 
 # Who may reach the service.
@@ -86,6 +87,7 @@ def _default_database() -> dict[str, Any]:
     return {**described, "CONN_MAX_AGE": None, "OPTIONS": {**ours, **described.get("OPTIONS", {})}}
 
 
+DATABASE_IS_EMBEDDED = not text("DATABASE_URL")  # the SQLite file beside manage.py
 DATABASES = {"default": _default_database()}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 

@@ -1,6 +1,7 @@
 """A start in an empty environment, the values of variables, the refusal of wrong ones: by the real manage.py."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -14,6 +15,8 @@ pytestmark = pytest.mark.any_stack
 
 ROOT = Path(__file__).parent.parent
 SECRETS = {"SECRET_KEY": "s" * 50, "JWT_SECRET": "j" * 32, "CHAT_ENCRYPTION_KEY": "c" * 32}
+# Nobody's .env file; coverage's own variables stay, so that it measures these processes too.
+EMPTY = {"ENV_FILE": os.devnull} | {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
 POSTGRES = "postgresql://chat:hidden-word@db.example/chat"
 
 
@@ -21,7 +24,7 @@ def manage(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str
     """Run manage.py in an environment of nothing but these variables, without anybody's .env file."""
     return subprocess.run(
         [sys.executable, ROOT / "manage.py", *arguments],
-        env={"ENV_FILE": "/dev/null", **variables},
+        env={**EMPTY, **variables},
         capture_output=True,
         text=True,
         check=False,
@@ -38,7 +41,7 @@ def settings_of(**variables: str) -> dict[str, object]:
     printed = subprocess.run(
         [sys.executable, "-c", code],
         cwd=ROOT,
-        env={"ENV_FILE": "/dev/null", **SECRETS, **variables},
+        env={**EMPTY, **SECRETS, **variables},
         capture_output=True,
         text=True,
         check=False,
