@@ -1,32 +1,54 @@
-"""The server: daphne with this service's limits, its keep-alive, its leaner frame path and a polite end."""
+"""The server: daphne with this service's limits, its keep-alive, its leaner frame path and a polite end.
+
+One worker, echo of 100-byte frames, 50 connections, CPU of the server in µs a frame with 1 and with 8 frames in flight
+on each (medians; each line adds to the one above):
+
+    daphne, application with a receive loop of its own                             57    29
+    the subclass: no eager log formatting, no event a message, own mailbox         41    20
+    the short path for simple text frames (config.frames)                          29     7.4
+    sending at once instead of when epoll says so (config.outgoing)                20    10.7
+    one send for all writes of a turn of the loop                                  20     7.5
+
+Leaving out Twisted's logging context around each read changes nothing beyond that.
+"""
 
 import asyncio
+import resource
 import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any
 
-from daphne.server import Server, twisted_loop
+from daphne.server import Server, twisted_loop  # before Twisted's reactor, which it installs
 from django.conf import settings
 from django.utils.module_loading import import_string
-
-from twisted.internet import defer, reactor as installed_reactor  # isort: skip  daphne has to install it first
+from twisted.internet import defer, reactor as installed_reactor
+from twisted.logger import (
+    FilteringLogObserver,
+    LogLevel,
+    LogLevelFilterPredicate,
+    STDLibLogObserver,
+    globalLogPublisher,
+)
 
 from config.access import log_action
 from config.deflate import accept
 from config.listening import address_of, adopt, bind
 from config.mailbox import Mailbox
+from config.outgoing import Turn
+from config.requests import BoundedRequestFactory
 from config.stopping import Stopping
-from config.websocket import CLOSE_TIMEOUT, ChatProtocol, Turn
+from config.websocket import CLOSE_TIMEOUT, ChatProtocol
 from messaging.gateway.transport import EXTENSION
 
 reactor: Any = installed_reactor  # typed as a module, which it is not
 
 _HANDSHAKE_TIMEOUT = 10  # seconds for the client's request and for the application's accept
-_FASTEST_SWEEP = 0.25  # seconds between two looks at who is silent
-_SLOWEST_SWEEP = 2.0
+_SLOWEST_SWEEP = 2.0  # seconds between two looks at who is silent
+_FASTEST_SWEEP = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +57,7 @@ class Options:
 
     max_payload_size: int = 1_048_576  # bytes of one frame and of one message
     keep_alive_timeout: float = 60  # seconds of silence after which a connection is closed
+    max_body_size: int = 2_621_440  # bytes of the body of an HTTP request
 
 
 class ChatServer(Server):  # type: ignore[misc]  # daphne has no types
@@ -57,6 +80,7 @@ class ChatServer(Server):  # type: ignore[misc]  # daphne has no types
         )
         self.endpoints: list[str] = []
         self.keep_alive_timeout = options.keep_alive_timeout
+        self.max_body_size = options.max_body_size
         self._sweep_every = min(_SLOWEST_SWEEP, max(_FASTEST_SWEEP, options.keep_alive_timeout / 8))
         self._listener = listener
         self._ports: list[Any] = []  # Twisted's listening ports, while we listen
@@ -72,6 +96,8 @@ class ChatServer(Server):  # type: ignore[misc]  # daphne has no types
             perMessageCompressionAccept=accept,
         )
         self.ws_factory.protocol = ChatProtocol.for_factory(self.ws_factory, Turn(twisted_loop))
+        self.http_factory = BoundedRequestFactory(self)
+        _show_failures()
         port = reactor.adoptStreamPort(self._listener.fileno(), self._listener.family, self.http_factory)
         self._ports.append(port)
         reactor.callWhenRunning(self._announce)
@@ -102,17 +128,19 @@ class ChatServer(Server):  # type: ignore[misc]  # daphne has no types
 
     def open_connections(self) -> Iterator[ChatProtocol]:
         """The WebSocket connections that have not ended."""
-        for protocol, details in list(self.connections.items()):
+        for protocol, details in self.connections.items():
             if isinstance(protocol, ChatProtocol) and "disconnected" not in details:
                 yield protocol
 
     def is_busy(self) -> bool:
-        """Whether any connection or request still has its application."""
-        return any(True for _ in self.open_connections()) or bool(self._unfinished())
+        """Whether any connection is open or any request unanswered."""
+        return any(True for _ in chain(self.open_connections(), self._unfinished()))
 
-    def _unfinished(self) -> list[asyncio.Task[None]]:
-        tasks = (details.get("application_instance") for details in self.connections.values())
-        return [task for task in tasks if task is not None and not task.done()]
+    def _unfinished(self) -> Iterator[asyncio.Task[None]]:
+        for details in self.connections.values():
+            task = details.get("application_instance")
+            if task is not None and not task.done():
+                yield task
 
     def stop_listening(self) -> None:
         """Take no new connections."""
@@ -121,7 +149,7 @@ class ChatServer(Server):  # type: ignore[misc]  # daphne has no types
 
     def kill_all_applications(self) -> Any:
         """Cancel what is left just before the reactor stops; daphne's own fails when one has already been reaped."""
-        unfinished = self._unfinished()
+        unfinished = list(self._unfinished())
         if not unfinished:
             return defer.succeed(None)
         for task in unfinished:
@@ -131,6 +159,7 @@ class ChatServer(Server):  # type: ignore[misc]  # daphne has no types
 
 def run(application: Any, listener: socket.socket, options: Options) -> None:
     """Serve until a signal says stop; if that cannot be done politely in time, the process ends with exit code 1."""
+    _allow_many_connections()
     server = ChatServer(application, listener, options)
     server.run()
     if server.abort_start:
@@ -144,5 +173,23 @@ def serve(*, host: str, port: int, descriptor: int | None = None) -> None:
         CannotListenError: the address cannot be had; the text is a sentence for the operator.
     """
     listener = bind(host, port) if descriptor is None else adopt(descriptor)
-    options = Options(settings.MAX_PAYLOAD_SIZE, settings.KEEP_ALIVE_TIMEOUT)
+    options = Options(
+        max_payload_size=settings.MAX_PAYLOAD_SIZE,
+        keep_alive_timeout=settings.KEEP_ALIVE_TIMEOUT,
+        max_body_size=settings.DATA_UPLOAD_MAX_MEMORY_SIZE,
+    )
     run(import_string(settings.ASGI_APPLICATION), listener, options)
+
+
+def _allow_many_connections() -> None:
+    """Raise the limit of open files to what the system allows: the usual 1,024 would also limit the connections."""
+    _, allowed = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, allowed))
+
+
+def _show_failures() -> None:
+    """Log the errors that Twisted has caught: daphne throws its log away, and nobody would hear of them."""
+    observer: Any = STDLibLogObserver("twisted")  # Any: what zope's interfaces promise, the type checker cannot see
+    is_failure: Any = LogLevelFilterPredicate(defaultLogLevel=LogLevel.critical)
+    only_failures: Any = FilteringLogObserver(observer, [is_failure])
+    globalLogPublisher.addObserver(only_failures)
