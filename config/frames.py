@@ -58,7 +58,7 @@ def unmask(payload: bytes, mask: bytes) -> bytes:
     """
     size = len(payload)
     if size > _UNMASK_IN_C_FROM:
-        masker: Any = xormasker.create_xor_masker(mask, size)  # type: ignore[attr-defined]  # autobahn re-exports it
+        masker: Any = xormasker.create_xor_masker(mask, size)  # type: ignore[attr-defined, no-untyped-call]
         return bytes(masker.process(payload))
     key = (mask * (size // _MASK_SIZE + 1))[:size]
     return (int.from_bytes(payload, "little") ^ int.from_bytes(key, "little")).to_bytes(size, "little")

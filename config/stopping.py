@@ -18,7 +18,7 @@ SPREAD = 3.0  # seconds over which the connections are told to end, so that thei
 _SPREAD_EACH = 0.01  # seconds between two connections when there are only a few
 PATIENCE = 8.0  # seconds until connections that are still there are closed
 _LAST_FLUSH = 0.3  # seconds for those close frames to leave
-_CALLBACKS = 1.0  # seconds for what was registered to happen last
+_CALLBACKS_UNTIL = 9.3  # seconds until what was registered to happen last is given up
 _HARD_LIMIT = 9.8  # seconds after which the process ends whatever hangs
 _STEP = 0.02  # seconds between two looks at who is left
 _RESTARTING = 1012
@@ -57,7 +57,7 @@ class Stopping:
             for connection in self._connections():
                 connection.close(_RESTARTING)
             await self._until_gone(self._loop.time() + _LAST_FLUSH)
-            await lifecycle.run_stop_callbacks(_CALLBACKS)
+            await lifecycle.run_stop_callbacks(started + _CALLBACKS_UNTIL - self._loop.time())
         finally:
             self._stop_reactor()
 

@@ -8,3 +8,9 @@ class MessagingConfig(AppConfig):
 
     name = "messaging"
     verbose_name = "Messaging"
+
+    def ready(self) -> None:
+        """Listen to the changes of users once all apps are loaded."""
+        from messaging.services import users  # noqa: PLC0415  it imports the user model
+
+        users.connect()

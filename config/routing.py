@@ -1,0 +1,15 @@
+"""The WebSocket's path, and which consumer answers which request type."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from messaging.consumers import MessagingConsumer
+from messaging.gateway.connection import ChatConsumer
+from messaging.gateway.consumers import SessionConsumer
+from messaging.protocol.registry import routes
+
+ROUTES = routes(SessionConsumer(), MessagingConsumer())
+
+_endpoint = ChatConsumer.as_asgi(routes=ROUTES)
+websocket_urlpatterns = [path("ws/", _endpoint), path("ws", _endpoint)]

@@ -1,0 +1,103 @@
+"""Direct messages and what both kinds of conversation share, one method for each request type."""
+
+from __future__ import annotations
+
+from django.conf import settings
+
+from messaging import services
+from messaging.delivery.caller import Caller
+from messaging.delivery.memberships import user_key
+from messaging.delivery.sending import SendCommand, check_content
+from messaging.errors import NotFound
+from messaging.gateway.worker import reading, submit, writing
+from messaging.protocol.errors import ValidationFailed
+from messaging.protocol.registry import handles
+from messaging.schemas import (
+    BlockedUsers,
+    BlockUser,
+    ConversationStarted,
+    FollowUser,
+    GetBlockedUsers,
+    GetMessages,
+    Messages,
+    MessageSent,
+    SendMessage,
+    Sent,
+    StartConversation,
+    UnblockUser,
+    UnfollowUser,
+    UserBlockedReply,
+    UserFollowed,
+    UserUnblocked,
+    UserUnfollowed,
+)
+
+
+class MessagingConsumer:
+    """Direct messages and everything that both kinds of conversation share."""
+
+    @handles(StartConversation)
+    async def start_conversation(self, caller: Caller, request: StartConversation) -> ConversationStarted:
+        """Open the direct conversation with somebody."""
+        return await writing(caller, services.start_conversation, caller.user.key, request.recipient_id)
+
+    @handles(SendMessage, is_pipelined=True)
+    async def send_message(self, caller: Caller, request: SendMessage) -> Sent:
+        """Store a message and bring it to everyone in the conversation; the hub sends the reply in its place."""
+        if (request.recipient_id is None) == (request.conversation_id is None):
+            raise ValidationFailed("name either recipientId or conversationId", field="recipientId")
+        return await submit(
+            SendCommand(
+                caller=caller,
+                reply_type=MessageSent,
+                content=check_content(request.content, length_max=settings.MAX_MESSAGE_LENGTH),
+                recipient=_recipient(caller, request.recipient_id),
+                conversation_id=request.conversation_id,
+                client_message_id=request.client_message_id,
+                reply_to_id=request.reply_to_message_id,
+            )
+        )
+
+    @handles(GetMessages)
+    async def get_messages(self, caller: Caller, request: GetMessages) -> Messages:
+        """Load a page of messages."""
+        return await reading(services.get_messages, caller.user.key, request)
+
+    @handles(BlockUser)
+    async def block_user(self, caller: Caller, request: BlockUser) -> UserBlockedReply:
+        """Block somebody, both ways."""
+        client_id = caller.connection.client_id
+        return await writing(caller, services.block_user, caller.user.key, request.user_id, client_id=client_id)
+
+    @handles(UnblockUser)
+    async def unblock_user(self, caller: Caller, request: UnblockUser) -> UserUnblocked:
+        """Lift the caller's own block."""
+        client_id = caller.connection.client_id
+        return await writing(caller, services.unblock_user, caller.user.key, request.user_id, client_id=client_id)
+
+    @handles(FollowUser)
+    async def follow_user(self, caller: Caller, request: FollowUser) -> UserFollowed:
+        """Follow somebody."""
+        return await writing(caller, services.follow_user, caller.user.key, request.user_id)
+
+    @handles(UnfollowUser)
+    async def unfollow_user(self, caller: Caller, request: UnfollowUser) -> UserUnfollowed:
+        """Follow somebody no more."""
+        return await writing(caller, services.unfollow_user, caller.user.key, request.user_id)
+
+    @handles(GetBlockedUsers)
+    async def get_blocked_users(self, caller: Caller, request: GetBlockedUsers) -> BlockedUsers:
+        """List whom the caller has blocked."""
+        del request
+        return await reading(services.blocked_users, caller.user.key)
+
+
+def _recipient(caller: Caller, recipient_id: str | None) -> object:
+    """Return the key of whom a message is for; whether they exist is looked up with the whole batch."""
+    if recipient_id is None:
+        return None
+    if recipient_id == caller.user.user_id:
+        raise ValidationFailed("this cannot be done to oneself", field="recipientId")
+    if (key := user_key(recipient_id)) is None:
+        raise NotFound("there is no such user", field="recipientId")
+    return key

@@ -1,0 +1,14 @@
+"""What messaging does, in plain synchronous Django: one module for each noun."""
+
+from messaging.services.conversations import get_messages, start_conversation
+from messaging.services.people import block_user, blocked_users, follow_user, unblock_user, unfollow_user
+
+__all__ = [
+    "block_user",
+    "blocked_users",
+    "follow_user",
+    "get_messages",
+    "start_conversation",
+    "unblock_user",
+    "unfollow_user",
+]

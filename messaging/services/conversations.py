@@ -1,0 +1,161 @@
+"""Conversations: finding them, starting direct ones, and reading their messages."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from django.db.models import QuerySet
+
+from messaging.delivery import rendering
+from messaging.delivery.doors import snapshot
+from messaging.delivery.memberships import memberships_of
+from messaging.delivery.profiles import UserKey, profile_of
+from messaging.delivery.rendering import MessageRow
+from messaging.delivery.rows import Pair
+from messaging.delivery.storage import rows
+from messaging.errors import NotFound, UserBlocked
+from messaging.models import Conversation, Message, MessageDeletion, Participant
+from messaging.protocol.errors import ValidationFailed
+from messaging.schemas import ConversationStarted, GetMessages, Messages, MessageView
+from messaging.services.people import access_user, is_blocked, lock_direct_conversation
+
+PAGE_BYTES_MAX = 1024 * 1024  # of content in UTF-8
+STARTED_MESSAGES = 50
+
+
+class Place(NamedTuple):
+    """A caller's place in a conversation that they may read now."""
+
+    conversation_id: str
+    kind: str
+    last_seq: int
+    visible_from: int  # the first seq whose message they may see
+    read_seq: int
+
+
+def access_conversation(caller: UserKey, conversation_id: str) -> Place:
+    """Return the caller's place in a conversation that they are a member of.
+
+    Raises:
+        NotFound: there is none, they are no member, or it is deleted; all in the same words.
+
+    """
+    memberships = memberships_of([caller], conversation_ids=[conversation_id]).get(caller, [])
+    if not memberships or not memberships[0].is_member:
+        raise NotFound
+    participant = Participant.objects.select_related("conversation").get(conversation_id=conversation_id, user_id=caller)
+    if participant.conversation.state == Conversation.State.DELETED:
+        raise NotFound
+    visible_from = max(memberships[0].stretches[-1].visible_from, participant.cleared_seq + 1)
+    kind, last_seq = participant.conversation.kind, participant.conversation.last_seq
+    return Place(conversation_id, kind, last_seq, visible_from, participant.read_seq)
+
+
+def access_direct_conversation(caller: UserKey, recipient_id: str) -> Place | None:
+    """Return the caller's place in the conversation with somebody, or None while they have none.
+
+    Raises:
+        ValidationFailed: it is the caller.
+        NotFound: there is no such user, or they are inactive.
+
+    """
+    other = access_user(recipient_id, caller=caller, field="recipientId")
+    pair = Pair.of(caller, other.pk)
+    conversation_id = rows().find_direct([pair]).get(pair)
+    return None if conversation_id is None else access_conversation(caller, conversation_id)
+
+
+def start_conversation(caller: UserKey, recipient_id: str) -> ConversationStarted:
+    """Open the direct conversation with somebody, made if missing, with its newest messages."""
+    other = access_user(recipient_id, caller=caller, field="recipientId")
+    if is_blocked(caller, other.pk):
+        raise UserBlocked
+    conversation = lock_direct_conversation(caller, other.pk)
+    place = access_conversation(caller, str(conversation.pk))
+    views, has_more = _page(caller, place, GetMessages(limit=STARTED_MESSAGES))
+    return ConversationStarted(
+        conversation_id=place.conversation_id,
+        recipient=profile_of(other),
+        messages=views,
+        has_more=has_more,
+        last_seq=place.last_seq,
+        read_seq=place.read_seq,
+    )
+
+
+def get_messages(caller: UserKey, request: GetMessages) -> Messages:
+    """Return a page of a conversation's messages as the caller may see them, in chronological order.
+
+    Raises:
+        ValidationFailed: not exactly one conversation is named, or more than one place to page from.
+        NotFound: the caller is no member of it.
+
+    """
+    _check_page(request)
+    with snapshot():
+        place = _access(caller, request)
+        if place is None:
+            return Messages(conversation_id="", messages=[], has_more=False)
+        views, has_more = _page(caller, place, request)
+        if not request.include_total:
+            return Messages(conversation_id=place.conversation_id, messages=views, has_more=has_more)
+        total = _visible(caller, place).count()
+        return Messages(conversation_id=place.conversation_id, messages=views, has_more=has_more, total=total)
+
+
+def _check_page(request: GetMessages) -> None:
+    places = {
+        "conversationId": request.conversation_id,
+        "recipientId": request.recipient_id,
+        "groupId": request.group_id,
+    }
+    if sum(value is not None for value in places.values()) != 1:
+        raise ValidationFailed("name exactly one of conversationId, recipientId and groupId", field="conversationId")
+    pages = {"before": request.before, "after": request.after, "offset": request.offset}
+    given = [name for name, value in pages.items() if value is not None]
+    if len(given) > 1:
+        raise ValidationFailed("name only one of before, after and offset", field=given[1])
+
+
+def _access(caller: UserKey, request: GetMessages) -> Place | None:
+    if request.recipient_id is not None:
+        return access_direct_conversation(caller, request.recipient_id)
+    place = access_conversation(caller, request.conversation_id or request.group_id or "")
+    if request.group_id is not None and place.kind == Conversation.Kind.DIRECT:
+        raise NotFound
+    return place
+
+
+def _visible(caller: UserKey, place: Place) -> QuerySet[Message]:
+    """Return the messages of a conversation that the caller may see, tombstones too."""
+    hidden = MessageDeletion.objects.filter(user_id=caller, message__conversation_id=place.conversation_id)
+    visible = Message.objects.filter(conversation_id=place.conversation_id, seq__gte=place.visible_from)
+    return visible.exclude(pk__in=hidden.values("message_id"))
+
+
+def _page(caller: UserKey, place: Place, request: GetMessages) -> tuple[list[MessageView], bool]:
+    """Return the messages of a page in chronological order, and whether there are more beyond it."""
+    messages = _visible(caller, place)
+    if request.after is not None:
+        messages = messages.filter(seq__gt=request.after).order_by("seq")
+    else:
+        messages = messages.order_by("-seq")
+    if request.before is not None:
+        messages = messages.filter(seq__lt=request.before)
+    start = request.offset or 0
+    found = rendering.rows_of(messages.values_list(*rendering.ROW_FIELDS)[start : start + request.limit + 1])
+    page = _within_bytes(found[: request.limit])
+    views = rendering.page_views(sorted(page, key=lambda row: row.seq), caller, visible_from=place.visible_from)
+    return views, len(found) > len(page)
+
+
+def _within_bytes(found: list[MessageRow]) -> list[MessageRow]:
+    """Return as many messages as stay under the size of a page; sealed content is a little longer than its text."""
+    size = 0
+    for count, row in enumerate(found):
+        size += len(row.sealed_content or b"")
+        if size > PAGE_BYTES_MAX and count:
+            return found[:count]
+    return found
+
+

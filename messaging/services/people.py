@@ -1,0 +1,95 @@
+"""Blocking and following."""
+
+from __future__ import annotations
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AbstractBaseUser
+
+from messaging.delivery import log
+from messaging.delivery.memberships import user_key
+from messaging.delivery.news import ToUsers
+from messaging.delivery.profiles import UserKey, profile_of
+from messaging.delivery.rows import Pair
+from messaging.delivery.storage import rows
+from messaging.errors import NotFound
+from messaging.models import Block, Conversation, Follow
+from messaging.protocol.envelope import encode
+from messaging.protocol.errors import ValidationFailed
+from messaging.schemas import BlockedUsers, UserBlockedReply, UserFollowed, UserUnblocked, UserUnfollowed
+
+
+def access_user(user_id: str, *, caller: UserKey, field: str) -> AbstractBaseUser:
+    """Return the active user that a caller names, who must be somebody else.
+
+    Raises:
+        ValidationFailed: it is the caller.
+        NotFound: there is no such user, or they are inactive.
+
+    """
+    key = user_key(user_id)
+    if key is not None and key == caller:
+        raise ValidationFailed("this cannot be done to oneself", field=field)
+    users = get_user_model()._default_manager  # noqa: SLF001 — Django's public name for it
+    user = None if key is None else users.filter(pk=key).first()
+    if user is None or not user.is_active:
+        raise NotFound("there is no such user", field=field)
+    return user
+
+
+def block_user(caller: UserKey, user_id: str, *, client_id: str | None = None) -> UserBlockedReply:
+    """Block a user; the caller's other connections are told.
+
+    The pair's conversation is made if need be and locked first, so that a block and a first message cannot pass each other.
+    """
+    other = access_user(user_id, caller=caller, field="userId")
+    lock_direct_conversation(caller, other.pk)
+    Block.objects.get_or_create(blocker_id=caller, blocked_id=other.pk)
+    reply = UserBlockedReply(user_id=user_id)
+    log.announce(ToUsers([str(caller)], encode(reply), client_id))
+    return reply
+
+
+def unblock_user(caller: UserKey, user_id: str, *, client_id: str | None = None) -> UserUnblocked:
+    """Lift the caller's own block, if there is one; it is possible even when the other is gone."""
+    Block.objects.filter(blocker_id=caller, blocked_id=_key_of_somebody(user_id)).delete()
+    reply = UserUnblocked(user_id=user_id)
+    log.announce(ToUsers([str(caller)], encode(reply), client_id))
+    return reply
+
+
+def follow_user(caller: UserKey, user_id: str) -> UserFollowed:
+    """Follow a user."""
+    other = access_user(user_id, caller=caller, field="userId")
+    Follow.objects.get_or_create(follower_id=caller, followed_id=other.pk)
+    return UserFollowed(user_id=user_id)
+
+
+def unfollow_user(caller: UserKey, user_id: str) -> UserUnfollowed:
+    """Follow a user no more."""
+    Follow.objects.filter(follower_id=caller, followed_id=_key_of_somebody(user_id)).delete()
+    return UserUnfollowed(user_id=user_id)
+
+
+def blocked_users(caller: UserKey) -> BlockedUsers:
+    """Return whom the caller has blocked, the first first."""
+    found = Block.objects.filter(blocker_id=caller).select_related("blocked").order_by("id")
+    return BlockedUsers(users=[profile_of(block.blocked) for block in found])
+
+
+def is_blocked(one: UserKey, other: UserKey) -> bool:
+    """Return whether either has blocked the other."""
+    pairs = Block.objects.filter(blocker_id__in=(one, other), blocked_id__in=(one, other))
+    return pairs.exists()
+
+
+def lock_direct_conversation(one: UserKey, other: UserKey) -> Conversation:
+    """Return two people's conversation, made if missing, locked until the transaction ends."""
+    pair = Pair.of(one, other)
+    conversation_id = rows().create_direct([pair])[pair]
+    return Conversation.objects.select_for_update(no_key=True).get(pk=conversation_id)
+
+
+def _key_of_somebody(user_id: str) -> UserKey:
+    if (key := user_key(user_id)) is None:
+        raise NotFound("there is no such user", field="userId")
+    return key

@@ -1,0 +1,40 @@
+"""What messaging does when a user's row changes, whoever changes it: Django admin, a command, an embedding project."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AbstractBaseUser
+from django.db import transaction
+from django.db.models.signals import post_delete, post_save
+
+from messaging.delivery import log, profiles
+from messaging.delivery.news import Revoked
+from messaging.delivery.revocations import DEACTIVATED, GONE
+
+
+def connect() -> None:
+    """Listen to the changes of users; call it once, when all apps are loaded."""
+    post_save.connect(_saved, sender=get_user_model(), dispatch_uid="messaging.user_saved")
+    post_delete.connect(_deleted, sender=get_user_model(), dispatch_uid="messaging.user_deleted")
+
+
+def _saved(instance: AbstractBaseUser, *, created: bool, update_fields: frozenset[str] | None, **_: Any) -> None:
+    """End the sessions of a user who is saved as inactive, and forget how they looked."""
+    _forget(instance.pk)
+    may_be_news = not created and (update_fields is None or "is_active" in update_fields)
+    if may_be_news and not instance.is_active:
+        log.announce(Revoked(user_id=str(instance.pk), reason=DEACTIVATED))
+
+
+def _deleted(instance: AbstractBaseUser, **_: Any) -> None:
+    """End the sessions of a user who is deleted."""
+    _forget(instance.pk)
+    log.announce(Revoked(user_id=str(instance.pk), reason=GONE))
+
+
+def _forget(key: profiles.UserKey) -> None:
+    # Now for this transaction, and after it for what others have read meanwhile.
+    profiles.forget(key)
+    transaction.on_commit(lambda: profiles.forget(key))
