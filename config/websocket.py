@@ -159,12 +159,12 @@ class ChatProtocol(WebSocketProtocol):  # type: ignore[misc]  # daphne has no ty
             self.processHandshake()
             return
         steps = 0
-        while self.data and not self._holds and self.state in (self.STATE_OPEN, self.STATE_CLOSING):
+        while not self._holds and self.state in (self.STATE_OPEN, self.STATE_CLOSING):
             if self.state == self.STATE_OPEN and self.current_frame is None and not self.inside_message:
                 self._take_texts()
                 if not self.data or self._holds:
                     return
-            if not self.processData():
+            if not self.processData():  # True as long as there is something to do
                 return
             steps += 1
             if steps == STEPS:
@@ -258,12 +258,14 @@ class ChatProtocol(WebSocketProtocol):  # type: ignore[misc]  # daphne has no ty
         """Send what autobahn has made, in line with everything else."""
         self._outgoing.add(data)
 
-    def serverSend(self, content: str | bytes, binary: bool = False) -> None:  # noqa: FBT001, FBT002, N802  daphne's signature
-        """Send what an ordinary ASGI application sends."""
-        if isinstance(content, str):
-            self.write([content.encode()])
+    def handle_reply(self, message: Event) -> None:
+        """Do what an ASGI application says; daphne would drop empty messages."""
+        if message["type"] != "websocket.send" or self.state != self.STATE_OPEN:
+            super().handle_reply(message)
+        elif (binary := message.get("bytes")) is not None:
+            self.sendMessage(binary, isBinary=True, doNotCompress=True)
         else:
-            self.sendMessage(content, binary, doNotCompress=True)
+            self.write([message["text"].encode()])
 
     def serverClose(self, code: int | None = None) -> None:  # noqa: N802  daphne's name
         """Close for an ordinary ASGI application."""

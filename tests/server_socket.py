@@ -16,6 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
+import psutil
+
 START_SECONDS = 20.0
 WAIT_SECONDS = 15.0  # longest wait for something that has to come
 MASK = b"\x9a\x02\xf3\x44"
@@ -128,7 +130,7 @@ class RawClient:
         assert self.read() == Frame(TEXT, payload)
 
     def close_code(self) -> int | None:
-        """Read until the server's close frame, answer it, and see the connection end; None if there is no such frame."""
+        """Read on to the server's close frame, answer it, and see the connection end; None if none comes."""
         for found in self.read_all():
             if found.opcode == CLOSE:
                 with contextlib.suppress(OSError):
@@ -186,8 +188,7 @@ class AppServer:
     @property
     def memory(self) -> int:
         """The bytes of memory that the process occupies."""
-        resident = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
-        return int(resident) * os.sysconf("SC_PAGE_SIZE")
+        return int(psutil.Process(self.process.pid).memory_info().rss)
 
     def connect(self, path: str = "/", **headers: str) -> RawClient:
         """A client that has been accepted."""
