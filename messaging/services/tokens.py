@@ -1,10 +1,10 @@
 """Issuing tokens of this server's own, and revoking anybody's.
 
 A revoked token is a row in simplejwt's tables by its `jti`, whoever issued it; its text is never stored, since a dump
-of the database must hold no logins. A cutoff revokes all tokens of a user issued until a moment of the database's clock.
-Our own tokens carry their `iat` by that clock and with its fractions, so that one issued just after a cutoff works at
-once. Other issuers write whole seconds, rounded down: each of their tokens from before a cutoff is refused, and so is
-what they issue in the rest of the cutoff's second.
+of the database must hold no logins. A cutoff revokes all tokens of a user issued until a moment of the database's
+clock. Our own tokens carry their `iat` by that clock and with its fractions, so that one issued just after a cutoff
+works at once. Other issuers write whole seconds, rounded down: each of their tokens from before a cutoff is refused,
+and so is what they issue in the rest of the cutoff's second.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def issue_token_pair(user: AbstractBaseUser) -> TokenPair:
     issued_at = log.now()
     refresh = _new(RefreshToken, str(user.pk), issued_at)
     OutstandingToken.objects.create(
-        user=user, jti=refresh["jti"], token="", created_at=issued_at, expires_at=_moment(refresh["exp"])
+        user_id=user.pk, jti=refresh["jti"], token="", created_at=issued_at, expires_at=_moment(refresh["exp"])
     )
     access = _new_access_token(str(user.pk), issued_at, session_jti=refresh["jti"], session_ends=refresh["exp"])
     return TokenPair(access, str(refresh))
