@@ -94,9 +94,7 @@ def database(name: str, default: str) -> dict[str, Any]:
     url = text(name) or default
     scheme = url.partition("://")[0]
     if scheme not in {"sqlite", "postgres", "postgresql"}:
-        refuse(
-            f"{name} must begin with postgresql:// or sqlite:/// to name a database: correct or remove it (SQLite)."
-        )
+        refuse(f"{name} must begin with postgresql:// or sqlite:/// to name a database: correct or remove it (SQLite).")
     try:
         return dict(_env.db_url_config(url))
     except (ValueError, TypeError, environ.ImproperlyConfigured):

@@ -1,6 +1,5 @@
 """Settings of the service: every variable of docs/configuration.md is a setting of the same name."""
 
-import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,7 @@ TRUSTED_PROXIES = words("TRUSTED_PROXIES")  # addresses or networks whose X-Forw
 REDIS_URL = words("REDIS_URL")  # empty: in-memory channel layer and cache
 HOST = text("HOST") or "127.0.0.1"
 PORT = integer("PORT", 8000)
-WEB_CONCURRENCY = integer("WEB_CONCURRENCY", min(os.cpu_count() or 1, 8) if REDIS_URL else 1)
+WEB_CONCURRENCY = integer("WEB_CONCURRENCY", 1)  # more than one is refused for now
 
 # Limits; 0 switches those off that the documentation says so of.
 MAX_CONNECTIONS = integer("MAX_CONNECTIONS", 10_000)

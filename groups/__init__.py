@@ -1,0 +1,1 @@
+"""Groups and communities, on top of messaging."""

@@ -1,0 +1,1 @@
+"""Direct messages and what every conversation shares: the ground floor."""

@@ -102,7 +102,7 @@ class Interval(models.Model):
 
     def __str__(self) -> str:
         """Return the ends."""
-        return f"{self.from_seq}–{self.to_seq or ''}"
+        return f"{self.from_seq} to {self.to_seq or 'now'}"
 
 
 class Message(models.Model):
@@ -184,7 +184,9 @@ class Event(models.Model):
     type = models.CharField(max_length=32)
     actor = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+", db_index=False)
     # No constraint in the database: message and event are written by one transaction, the check would be pure cost.
-    message = models.ForeignKey(Message, models.DO_NOTHING, null=True, related_name="+", db_index=False, db_constraint=False)
+    message = models.ForeignKey(
+        Message, models.DO_NOTHING, null=True, related_name="+", db_index=False, db_constraint=False
+    )
     subject_seq = models.BigIntegerField(null=True)  # of the message it is about, for who may not see that one
     origin_id = models.UUIDField(null=True)  # of the command that made it, so that a retry finds it
     data = models.JSONField(null=True)  # the rest of the wire event; never any message text

@@ -135,8 +135,6 @@ def _environment(variables: dict[str, object]) -> dict[str, str]:
         # All tests come from one address.
         "IP_RATE_LIMIT": 0,
         "MAX_CONNECTIONS_PER_IP": 0,
-        # SQLite serves one worker; with Redis two show that nothing depends on sharing one.
-        "WEB_CONCURRENCY": 2 if settings.REDIS_URL else 1,
         **variables,
     }
     return {name: str(value) for name, value in base.items() if value is not None}

@@ -166,7 +166,7 @@ def limits() -> Iterator[Case]:
             yield f"9.{group}.{number}", [frame(opcode, b"*" * size)], [Frame(opcode, b"*" * size)]
         yield f"9.{group}.4", [frame(opcode, b"*" * (MIB + 1))], [TOO_BIG]
         yield f"9.{group}.5", [frame(opcode, b"*" * (4 * MIB))], [TOO_BIG]
-    # The client's close frame then counts as part of what it announced, so the server waits until its patience ends.
+    # The client's close frame then counts as part of what it announced; the connection ends nevertheless.
     yield "9.1.6", [frame(TEXT, b"", size=1 << 62)], [TOO_BIG]
     for group, opcode in ((3, TEXT), (4, BINARY)):
         for number, size in enumerate((64, 256, 1024, 4096, 16_384, 65_536, 262_144, MIB), 1):

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 from msgspec import UNSET, UnsetType
 
 from messaging.delivery.hub import Session
-from messaging.delivery.profiles import NOBODY as NO_PROFILE
-from messaging.delivery.profiles import UserKey
+from messaging.delivery.profiles import NOBODY as NO_PROFILE, UserKey
 from messaging.schemas import Profile
 
 

@@ -1,8 +1,8 @@
-"""The two doors to the database for everything but sending: `reading` and `writing`, on threads that keep their connection.
+"""The two doors to the database for everything but sending, on threads that keep their connection.
 
-`reading(service)` never opens a write transaction. `writing(service)` is one `atomic()`, on SQLite under a process-wide lock
-that the writer shares: measured there, three threads of `atomic()` reads bring the writer from 829 batches to 3. Services
-are plain synchronous functions; they run whole on one thread.
+`reading(service)` never opens a write transaction. `writing(service)` is one `atomic()`, on SQLite under a
+process-wide lock that the writer shares: measured there, three threads of `atomic()` reads bring the writer from 829
+batches to 3. Services are plain synchronous functions; they run whole on one thread.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ T = TypeVar("T")
 TRIES = 4
 WAITING_MAX = 2_000  # calls waiting for a thread; beyond it SERVER_BUSY
 DEADLINE_SECONDS = 10.0  # a frozen database server ignores statement_timeout
-_REPEATABLE = frozenset({"40P01", "40001", "55P03"})  # deadlock, serialisation failure, lock_timeout (SQLSTATE)
+_REPEATABLE = frozenset({"40P01", "40001"})  # deadlock, serialisation failure (SQLSTATE)
+_LOCK_TIMEOUT = "55P03"  # lock_not_available
 _write_lock = threading.RLock()
 
 
@@ -73,9 +74,16 @@ def is_outage(error: BaseException) -> bool:
     cause = error.__cause__ or error
     state = getattr(cause, "sqlstate", None) or ""
     # Class 08 is a connection exception, 57P the operator's shutdown; psycopg gives none when it never got through.
-    return isinstance(error, InterfaceError | OperationalError) and connection.vendor != "sqlite" and (
-        not state or state.startswith(("08", "57P"))
+    return (
+        isinstance(error, InterfaceError | OperationalError)
+        and connection.vendor != "sqlite"
+        and (not state or state.startswith(("08", "57P")))
     )
+
+
+def is_lock_timeout(error: BaseException) -> bool:
+    """Return whether somebody else held a lock for longer than `lock_timeout`."""
+    return getattr(error.__cause__ or error, "sqlstate", None) == _LOCK_TIMEOUT
 
 
 def is_repeatable(error: BaseException) -> bool:
@@ -106,8 +114,8 @@ def read(service: Callable[..., T], *args: Any, **kwargs: Any) -> T:
 def write(service: Callable[..., T], *args: Any, command_id: uuid.UUID, **kwargs: Any) -> Written[T]:
     """Run a writing service in one transaction on this thread, again after deadlocks and lost connections.
 
-    A COMMIT whose answer was lost may have happened: before another try, the event that the service appended is looked up
-    by the command's id. Services that append none do no harm when they run twice.
+    A COMMIT whose answer was lost may have happened: before another try, the event that the service appended is
+    looked up by the command's id. Services that append none do no harm when they run twice.
     """
     for remaining in reversed(range(TRIES)):
         done: Written[T] | None = None
@@ -223,7 +231,7 @@ class DatabaseThreads:
 
 
 class Availability:
-    """Whether the database answers: after a connection failure, requests are refused at once until a probe finds it back."""
+    """Whether the database answers; after a connection failure requests are refused until a probe finds it back."""
 
     def __init__(self) -> None:
         """Assume that it does."""

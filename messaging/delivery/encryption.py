@@ -2,8 +2,8 @@
 
 A sealed value is `IV (16) ‖ ciphertext ‖ MAC (32)`. The MAC covers key id, IV, ciphertext and the ids of message,
 conversation and sender, so that a flipped byte and a row moved elsewhere are both refused. Two keys, one for each
-algorithm, are derived once per process from each secret with scrypt (93 ms at n=2^15); the key id is derived likewise, so
-that it stays the same however the list of secrets is ordered.
+algorithm, are derived once per process from each secret with scrypt (93 ms at n=2^15); the key id is derived
+likewise, so that it stays the same however the list of secrets is ordered.
 
 Source: RFC 7914 (scrypt), NIST SP 800-38A (CBC), RFC 5652 section 6.3 (PKCS#7), RFC 2104 (HMAC).
 """
@@ -131,7 +131,9 @@ def keyring() -> Keyring:
 
 def fingerprint(conversation_id: str, content: str, reply_to: str | None) -> bytes:
     """Return what a clientMessageId is bound to: SHA-256 over what was first sent, and where."""
-    return hashlib.sha256(b"%b\0%b\0%b" % (conversation_id.encode(), (reply_to or "").encode(), content.encode())).digest()
+    return hashlib.sha256(
+        b"%b\0%b\0%b" % (conversation_id.encode(), (reply_to or "").encode(), content.encode())
+    ).digest()
 
 
 def channel_layer_key(secret: str) -> str:

@@ -1,8 +1,8 @@
-"""The hub: one for each worker, it knows which sockets care about which conversation and brings them every event in order.
+"""The hub of a worker: it knows which sockets care about which conversation and brings them every event in order.
 
-News that continues what this worker has seen goes straight to the sockets. News that leaves a gap makes it read the log.
-So live delivery, a lost publish and workers racing each other are one thing: deliver everything after seq n, in order, once.
-Everything here runs on the event loop; nothing here waits for the channel layer.
+News that continues what this worker has seen goes straight to the sockets. News that leaves a gap makes it read the
+log. So live delivery, a lost publish and workers racing each other are one thing: deliver everything after seq n, in
+order, once. Everything here runs on the event loop; nothing here waits for the channel layer.
 """
 
 from __future__ import annotations
@@ -75,7 +75,10 @@ class Hub:
         self._delivered: dict[tuple[str, str], int] = {}  # (conversation, user): delivered, still to be recorded
         self._unwritten: set[str] = set()  # conversations of which some connection's outbox still holds events
         self._seats: dict[str, set[str]] = {}  # the conversations of each connection, by client id
-        self._heard_elsewhere: list[dict[str, int]] = [{}, {}]  # seqs of conversations without a room: this turn's, the last's
+        self._heard_elsewhere: list[dict[str, int]] = [
+            {},
+            {},
+        ]  # seqs of conversations without a room: this turn's, the last's
         self._tasks: set[asyncio.Task[None]] = set()
 
     # People come and go.
@@ -94,7 +97,9 @@ class Hub:
         if not connections:
             self.users.pop(session.user_id, None)
 
-    def subscribe(self, session: Session, conversation_id: str, *, position: int, last_seq: int, visible_from: int) -> Subscription:
+    def subscribe(
+        self, session: Session, conversation_id: str, *, position: int, last_seq: int, visible_from: int
+    ) -> Subscription:
         """Put a connection into a conversation at a position; it is live unless something is to be replayed first.
 
         Args:
@@ -142,9 +147,11 @@ class Hub:
                 self._mark(conversation_id, session.user_id, min(seq, subscription.delivered()))
 
     def collect_delivered(self) -> list[tuple[str, str, int]]:
-        """Return the delivered positions that have moved, as (conversation, user id, seq), and forget that they have."""
+        """Return the delivered positions that have moved, (conversation, user id, seq), and forget that they have."""
         for conversation_id in self.dirty:
-            for subscription in self.rooms[conversation_id].subscriptions.values() if conversation_id in self.rooms else ():
+            for subscription in (
+                self.rooms[conversation_id].subscriptions.values() if conversation_id in self.rooms else ()
+            ):
                 self._mark_subscription(subscription)
         self.dirty, self._unwritten = self._unwritten, set()
         positions = [(conversation, user, seq) for (conversation, user), seq in self._delivered.items()]
@@ -251,7 +258,9 @@ class Hub:
                     room = self.rooms[event.conversation_id] = Room(event.conversation_id, event.seq - 1)
                 if session.client_id not in room.subscriptions and event.seq > room.last_seq:
                     before, visible_from = event.seq - 1, event.joined_sees_from
-                    self._seat(room, Subscription(session, event.conversation_id, before, visible_from, recorded=before))
+                    self._seat(
+                        room, Subscription(session, event.conversation_id, before, visible_from, recorded=before)
+                    )
 
     def _take_frame(self, item: ToUsers) -> None:
         for user_id in item.user_ids:

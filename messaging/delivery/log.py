@@ -1,19 +1,19 @@
 """The event log: every durable event is appended here, under its conversation's lock, and read from here in order.
 
-`append` gives the next seq in the transaction that makes the event true. `read` renders events from the rows as they are
-now, so that nothing deleted is ever replayed. Both yield `LiveEvent`s: what was just written and what is caught up on are
-the same to the hub.
+`append` gives the next seq in the transaction that makes the event true. `read` renders events from the rows as they
+are now, so that nothing deleted is ever replayed. Both yield `LiveEvent`s: what was just written and what is caught
+up on are the same to the hub.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
-import datetime as dt
 
 import msgspec
 from django.contrib.auth import get_user_model
@@ -28,7 +28,7 @@ from messaging.delivery.publishing import publish_after_commit
 from messaging.delivery.rendering import MessageRow
 from messaging.models import Conversation, Event, Message
 from messaging.protocol.envelope import encode
-from messaging.schemas import MentionOf, Profile, Skipped, wire_time
+from messaging.schemas import MentionOf, Profile, ReplyTo, Skipped, wire_time
 
 MESSAGE_EVENTS = frozenset({"new_message", "new_group_message", "new_announcement"})
 EDIT_EVENT = "message_edited"
@@ -90,7 +90,7 @@ def now() -> dt.datetime:
         return dt.datetime.fromisoformat(cursor.fetchone()[0]).replace(tzinfo=dt.UTC)
 
 
-def append(  # noqa: PLR0913 — one row's columns, each named
+def append(
     conversation: Conversation,
     event_type: str,
     *,
@@ -124,7 +124,7 @@ def append(  # noqa: PLR0913 — one row's columns, each named
     if wire:
         data["wire"] = wire
     if people:
-        data["people"] = {"name": people.name, "keys": [str(key) for key in people.keys], "list": people.is_list}  # noqa: SIM118 — a field
+        data["people"] = {"name": people.name, "keys": [str(key) for key in people.keys], "list": people.is_list}
     if joined:
         data["joined"] = [str(key) for key in joined]
     if left:
@@ -223,7 +223,11 @@ class _Page:
     def of(cls, rows: Sequence[_Row], viewer: UserKey | None) -> _Page:
         ids = {row.message_id for row in rows if row.message_id}
         shown = {row.message_id for row in rows if row.type in MESSAGE_EVENTS or row.type == EDIT_EVENT}
-        found = Message.objects.filter(pk__in=shown - {None}).values_list(*rendering.ROW_FIELDS) if shown else ()
+        found = (
+            Message.objects.filter(pk__in=[key for key in shown if key]).values_list(*rendering.ROW_FIELDS)
+            if shown
+            else ()
+        )
         messages = {row.id: row for row in rendering.rows_of(found)}
         contents = {key: rendering.open_content(row) for key, row in messages.items()}
         quotes = rendering.quotes_of(row.reply_to_id for row in messages.values() if row.reply_to_id)
@@ -290,7 +294,7 @@ class _Page:
             fields["message"] = self._view(message, quoted)
         return encode({name: value for name, value in fields.items() if value is not UNSET})
 
-    def _view(self, message: MessageRow, quoted: rendering.ReplyTo | None) -> msgspec.Struct:
+    def _view(self, message: MessageRow, quoted: ReplyTo | None) -> msgspec.Struct:
         return rendering.view_of(
             message,
             self.contents[message.id],

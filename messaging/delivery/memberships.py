@@ -113,7 +113,7 @@ def record_delivered(positions: Collection[tuple[str, str, int]]) -> None:
     with write_lock(), transaction.atomic():
         for conversation, key, seq in rows:
             participants = Participant.objects.filter(conversation_id=conversation, user_id=key, delivered_seq__lt=seq)
-            # SQLite allows no join in an UPDATE; the position came from this log, so a ceiling is only for hostile acks.
+            # SQLite allows no join in an UPDATE; the ceiling is for acknowledgements of what does not exist.
             last_seq = Conversation.objects.filter(pk=conversation).values("last_seq")
             participants.update(delivered_seq=Greatest(F("delivered_seq"), Least(seq, last_seq[:1])))
 

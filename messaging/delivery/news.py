@@ -1,6 +1,7 @@
 """What travels over the channel layer between workers: news of what the database already holds.
 
-Every value here is a small msgspec Struct; a batch of them is one msgpack message. Losing one costs time, never an event.
+Every value here is a small msgspec Struct; a batch of them is one msgpack message. Losing one costs time, never an
+event.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ def forget(key: UserKey) -> None:
 
 
 def profiles_of(keys: Iterable[UserKey]) -> dict[UserKey, Profile]:
-    """Return the profile of each key, `NOBODY` for None and for users that are gone; one query for all that are not remembered."""
+    """Return the profile of each key, `NOBODY` for None and users that are gone; one query for all not remembered."""
     wanted = set(keys)
     with _lock:
         found: dict[UserKey, Profile] = {key: _remembered[key] for key in wanted if key in _remembered}

@@ -94,7 +94,9 @@ class Publisher:
                 await self._layer.group_send(GROUP, message)
         except Exception as error:  # noqa: BLE001 — whatever a layer raises: the database has the news
             if self.is_up:
-                logger.warning("the channel layer does not take news (%s); workers look into the database", type(error).__name__)
+                logger.warning(
+                    "the channel layer does not take news (%s); workers look into the database", type(error).__name__
+                )
             self.is_up = False
         else:
             self.is_up = True

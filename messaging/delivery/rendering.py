@@ -1,13 +1,13 @@
-"""Rows into what readers see: messages opened and joined with senders, quotes, mentions and reactions, a page at a time."""
+"""Rows into what readers see: messages opened, with senders, quotes, mentions and reactions, a page at a time."""
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 from uuid import UUID
-import datetime as dt
 
 from django.db.models import Q
 from msgspec import UNSET, UnsetType

@@ -72,7 +72,7 @@ def set_back(hub: Hub, session: Session, membership: Membership, cursor: int) ->
     subscription.is_live = subscription.position >= max(room.last_seq, membership.last_seq)
     if subscription.is_live:
         return None
-    return Target(subscription, membership.stretches, membership.cleared_seq, True, membership.last_seq)  # noqa: FBT003
+    return Target(subscription, membership.stretches, membership.cleared_seq, True, membership.last_seq)
 
 
 @dataclass(slots=True)

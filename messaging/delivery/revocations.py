@@ -34,7 +34,9 @@ def _no_longer_welcome(online: Collection[UserKey]) -> list[Revoked]:
     users = get_user_model()._default_manager.filter(pk__in=online)  # noqa: SLF001 — Django's public name for it
     active = {user.pk: user.is_active for user in users.only(*_fields())}
     return [
-        Revoked(user_id=str(key), reason=DEACTIVATED if key in active else GONE) for key in online if not active.get(key)
+        Revoked(user_id=str(key), reason=DEACTIVATED if key in active else GONE)
+        for key in online
+        if not active.get(key)
     ]
 
 

@@ -97,7 +97,7 @@ class Room:
         return self.is_behind
 
     def accept(self, event: LiveEvent) -> bool:
-        """Give the next event to all live subscriptions; drop what was seen; return False when one is missing before it."""
+        """Give the next event to all live subscriptions, drop a seen one; False when one is missing before it."""
         if event.seq <= self.last_seq:
             return True
         if event.seq != self.last_seq + 1:

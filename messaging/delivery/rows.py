@@ -1,7 +1,7 @@
 """What the writer reads and writes, as plain values, and the interface of the two ways to do it.
 
-`rows_postgres` speaks psycopg with arrays, a statement for each table whatever the batch; `rows_portable` speaks the ORM.
-One suite of tests runs over both.
+`rows_postgres` speaks psycopg with arrays, a statement for each table whatever the batch; `rows_portable` speaks the
+ORM. One suite of tests runs over both.
 """
 
 from __future__ import annotations
@@ -85,7 +85,9 @@ class Facts:
     """What the database says to that, read under the locks."""
 
     moment: dt.datetime
-    conversations: dict[str, LockedConversation]  # those locked; another transaction holds the missing ones, or they do not exist
+    conversations: dict[
+        str, LockedConversation
+    ]  # those locked; another transaction holds the missing ones, or they do not exist
     members: dict[tuple[str, UserKey], Member]
     peers: dict[tuple[str, UserKey], Peer]  # by (conversation, sender)
     known_by_client_id: dict[tuple[UserKey, str], Known]

@@ -65,10 +65,10 @@ class PortableRows:
         """Read everything; the process-wide lock and IMMEDIATE transactions are the lock."""
         del wait
         conversations = {
-            str(pk): LockedConversation(str(pk), *rest)
-            for pk, *rest in Conversation.objects.filter(pk__in=wanted.conversation_ids).values_list(
-                "pk", "kind", "last_seq", "posting", "state"
-            )
+            str(pk): LockedConversation(str(pk), kind, last_seq, posting, state)
+            for pk, kind, last_seq, posting, state in Conversation.objects.filter(
+                pk__in=wanted.conversation_ids
+            ).values_list("pk", "kind", "last_seq", "posting", "state")
         }
         quoted = self._messages(Q(pk__in=wanted.quoted_ids)) if wanted.quoted_ids else {}
         return Facts(
@@ -79,7 +79,9 @@ class PortableRows:
             known_by_client_id=self._known_by_client_id(wanted.client_ids),
             known_by_id=self._messages(Q(pk__in=wanted.message_ids)) if wanted.message_ids else {},
             quoted={key: known.row for key, known in quoted.items()},
-            quoted_deleted_by={str(key): who for key, who in rendering.deleted_by(k.row.id for k in quoted.values()).items()},
+            quoted_deleted_by={
+                str(key): who for key, who in rendering.deleted_by(k.row.id for k in quoted.values()).items()
+            },
             named=self._named(wanted.names),
         )
 
@@ -91,7 +93,13 @@ class PortableRows:
             intervals__to_seq=None,
             intervals__from_seq__gte=0,  # an inner join: without an interval there is no membership
         ).values_list(
-            "conversation_id", "user_id", "is_admin", "muted_until", "intervals__from_seq", "cleared_seq", "conversation__kind"
+            "conversation_id",
+            "user_id",
+            "is_admin",
+            "muted_until",
+            "intervals__from_seq",
+            "cleared_seq",
+            "conversation__kind",
         )
         return {
             (str(conversation), user): Member(
@@ -198,7 +206,8 @@ class PortableRows:
         )
         if mentions:
             Mention.objects.bulk_create(
-                Mention(conversation_id=conversation_id, seq=seq, user_id=user) for conversation_id, seq, user in mentions
+                Mention(conversation_id=conversation_id, seq=seq, user_id=user)
+                for conversation_id, seq, user in mentions
             )
         counts: dict[str, int] = defaultdict(int)
         for row in rows:

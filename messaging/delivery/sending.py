@@ -1,7 +1,7 @@
 """What becomes of each message of a batch: refused, known already, or appended. Decisions only; no rows, no SQL.
 
-The order of the checks is the order of what a sender may learn: first whether the conversation is theirs, then whether this
-very message exists already, then what stands in its way.
+The order of the checks is the order of what a sender may learn: first whether the conversation is theirs, then
+whether this very message exists already, then what stands in its way.
 """
 
 from __future__ import annotations

@@ -10,9 +10,9 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from messaging.delivery import rendering
-from messaging.delivery.news import LiveEvent, News
+from messaging.delivery.news import Hint, LiveEvent, News
 from messaging.delivery.profiles import profiles_of
-from messaging.delivery.rows import Peer
+from messaging.delivery.rows import NewRow, Peer
 from messaging.delivery.sending import Appended, Repeated, SendCommand
 from messaging.models import Conversation
 from messaging.protocol.envelope import encode, encode_reply
@@ -38,17 +38,14 @@ def result_of_appended(appended: Appended, moment: dt.datetime, is_online: Calla
     created_at = wire_time(moment)
     view = _view(appended, created_at, rendering.reply_to(quote) if quote else None)
     message = msgspec.Raw(encode(view))
-    group_id = view.group_id
-    event_class = MESSAGE_EVENTS[row.event_type]
-    envelope = {"conversation_id": row.conversation_id, "group_id": group_id, "seq": row.seq, "timestamp": created_at}
     bare_frame = None
     if quote is not None:
         bare = _view(appended, created_at, rendering.reply_to(quote, may_see=False))
-        bare_frame = encode(event_class(**envelope, message=msgspec.Raw(encode(bare))))
+        bare_frame = _event_frame(row, bare, msgspec.Raw(encode(bare)))
     event = LiveEvent(
         conversation_id=row.conversation_id,
         seq=row.seq,
-        frame=encode(event_class(**envelope, message=message)),
+        frame=_event_frame(row, view, message),
         command_id=row.message_id,
         subject_seq=row.seq,
         reply_seq=quote.seq if quote else 0,
@@ -58,7 +55,10 @@ def result_of_appended(appended: Appended, moment: dt.datetime, is_online: Calla
         joined_sees_from=row.seq,
     )
     reply = command.reply_type(
-        **envelope,
+        conversation_id=row.conversation_id,
+        group_id=view.group_id,
+        seq=row.seq,
+        timestamp=created_at,
         message_id=row.message_id,
         client_message_id=command.client_message_id,
         message=message,
@@ -83,7 +83,9 @@ def result_of_repeated(repeated: Repeated, is_online: Callable[[str], bool]) -> 
         recipient_online=_online(repeated.peer, is_online),
         duplicate=True if repeated.is_duplicate else UNSET,
     )
-    return _result(command, reply, [], has_event=False)
+    # Our own earlier try was committed unheard of: the hubs read its event from the log.
+    news: list[News] = [] if repeated.is_duplicate else [Hint(view.conversation_id, view.seq)]
+    return _result(command, reply, news, has_event=False)
 
 
 def _result(command: SendCommand, reply: Sent, news: list[News], *, has_event: bool) -> Result:
@@ -115,6 +117,19 @@ def _view(appended: Appended, created_at: str, quoted: ReplyTo | None) -> Messag
         is_edited=False,
         is_deleted=False,
         is_pinned=False,
+    )
+
+
+def _event_frame(row: NewRow, view: MessageView, message: msgspec.Raw) -> bytes:
+    event_class = MESSAGE_EVENTS[row.event_type]
+    return encode(
+        event_class(
+            conversation_id=row.conversation_id,
+            group_id=view.group_id,
+            seq=row.seq,
+            timestamp=view.created_at,
+            message=message,
+        )
     )
 
 

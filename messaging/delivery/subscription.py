@@ -1,7 +1,7 @@
 """A worker's one subscription to the channel layer, and the suspicion that something on it was lost.
 
-Each batch carries its worker's counter, and each worker publishes once a second even when idle. A hole in the counters, two
-seconds of silence (our own echo counts too) or any error of the layer means: look into the database.
+Each batch carries its worker's counter, and each worker publishes once a second even when idle. A hole in the
+counters, two seconds of silence (our own echo counts too) or any error of the layer means: look into the database.
 """
 
 from __future__ import annotations
@@ -62,7 +62,9 @@ class LayerSubscription:
                     self._receive(await self._layer.receive(channel))
             except Exception as error:  # noqa: BLE001 — the layer raises what its driver raises
                 if self.is_up:
-                    logger.warning("the channel layer failed (%s); looking into the database instead", type(error).__name__)
+                    logger.warning(
+                        "the channel layer failed (%s); looking into the database instead", type(error).__name__
+                    )
                 self.is_up = False
                 self._suspect()
                 await asyncio.sleep(RETRY_SECONDS)

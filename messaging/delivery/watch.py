@@ -1,8 +1,8 @@
 """The database checks of one worker: where logs have got to, who was revoked, and what has been delivered.
 
-The design allows no polling but this: a position check every 30 s, every second while the channel layer is down or absent,
-and at once when news may have been lost; a revocation check every 2 s; and only with sockets open. Both have one thread
-and one connection of their own, so that busy doors never delay them.
+The design allows no polling but this: a position check every 30 s, every second while the channel layer is down or
+absent, and at once when news may have been lost; a revocation check every 2 s; and only with sockets open. Both have
+one thread and one connection of their own, so that busy doors never delay them.
 """
 
 from __future__ import annotations
@@ -151,7 +151,6 @@ class Watch:
             except DatabaseError:
                 self._hub.return_delivered(positions)
                 raise
-
 
     async def record_departed(self) -> None:
         """Write down at once what closed connections have received: the user may be back in a moment."""

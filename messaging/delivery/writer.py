@@ -1,7 +1,8 @@
 """The group-commit writer: everything submitted since the last commit becomes one transaction.
 
-One thread a worker, with one connection. Measured: one transaction a message reaches about 200 messages/s, batches reach
-4,000 by the ORM and 14,000 by psycopg. `submit` → `_run` → `_commit` → `sending.decide` → rows → COMMIT → `_publish`.
+One thread a worker, with one connection. Measured: one transaction a message reaches about 200 messages/s, batches
+reach 4,000 by the ORM and 14,000 by psycopg. `submit` → `_run` → `_commit` → `sending.decide` → rows → COMMIT →
+`_publish`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from queue import Empty, SimpleQueue
 
 from django.db import DatabaseError, connection
 
-from messaging.delivery.doors import DEADLINE_SECONDS, Availability, is_connection_lost, is_repeatable
+from messaging.delivery.doors import DEADLINE_SECONDS, Availability, is_connection_lost, is_lock_timeout, is_repeatable
 from messaging.delivery.hub import Hub, PlacedReply
 from messaging.delivery.news import News
 from messaging.delivery.rows import Facts, Pair, Rows, Wanted
@@ -31,6 +32,7 @@ BATCH_MAX = 500  # messages in one transaction
 QUEUE_MAX = 5_000  # messages waiting; beyond it SERVER_BUSY
 SKIPS_MAX = 3  # batches that pass over a locked conversation before one waits for it
 BATCH_TRIES = 5
+PUT_OFF_SECONDS = 0.25  # before a conversation that is held for long is tried again
 KNOWN_PAIRS_MAX = 100_000
 
 
@@ -94,8 +96,10 @@ class Writer:
         """Store what has been submitted, then end the thread."""
         self._is_stopping = True
         self._queue.put(None)
-        while self._thread.is_alive():
-            await asyncio.sleep(0.01)
+        await asyncio.to_thread(self._thread.join)
+
+    def _put_later(self, pending: _Pending) -> None:
+        self._loop.call_later(PUT_OFF_SECONDS, self._queue.put, pending)
 
     def _publish(self, batch: list[_Pending], results: list[Result | ChatError]) -> None:
         """Give a batch's results to its senders and its events to everybody, in the order of the batch."""
@@ -152,7 +156,9 @@ class Writer:
         try:
             self._commit_repeatedly(batch)
         except DatabaseError as error:
-            if is_connection_lost(error):
+            if is_lock_timeout(error):
+                self._put_off(batch)
+            elif is_connection_lost(error):
                 connection.close()
                 self._loop.call_soon_threadsafe(self._availability.failed)
                 self._finish(batch, [ServerBusy("the database does not answer")] * len(batch))
@@ -160,6 +166,15 @@ class Writer:
                 self._one_by_one(batch, error)
         except Exception as error:  # noqa: BLE001 — the writer's thread must not die of one batch
             self._one_by_one(batch, error)
+
+    def _put_off(self, batch: list[_Pending]) -> None:
+        """Store what waited for no lock now, and try the others again in a while: their conversation is still held."""
+        waited = [pending for pending in batch if pending.command.skips >= SKIPS_MAX]
+        for pending in waited:
+            pending.command.skips = 0
+            self._loop.call_soon_threadsafe(self._put_later, pending)
+        if others := [pending for pending in batch if pending not in waited]:
+            self._store(others)
 
     def _one_by_one(self, batch: list[_Pending], error: Exception) -> None:
         if len(batch) > 1:
@@ -198,8 +213,7 @@ class Writer:
             ready, locked = _without_locked(ready, facts)
             outcomes += [(pending, decide(pending.command, facts)) for pending in ready]
             self._insert([outcome for _, outcome in outcomes if isinstance(outcome, Appended)], facts)
-        if not connection.in_atomic_block:
-            self._conversations.update(_pairs_of(ready, self._conversations))
+        self._conversations.update(_pairs_of(ready, self._conversations))
         results = [_result_of(outcome, facts, self._hub) for _, outcome in outcomes]
         self._finish([pending for pending, _ in outcomes], results)
         expired = [pending for pending in batch if pending not in live]
@@ -255,7 +269,7 @@ def _result_of(outcome: Outcome, facts: Facts, hub: Hub) -> Result | ChatError:
 
 
 def _pairs_of(batch: list[_Pending], known: dict[Pair, str]) -> dict[Pair, str]:
-    """Return the conversations of the pairs just written to, now that they are committed; forget all when there are too many."""
+    """Return the conversations of the pairs just committed; forget all that are known when there are too many."""
     if len(known) >= KNOWN_PAIRS_MAX:
         known.clear()
     commands = [pending.command for pending in batch if pending.command.recipient is not None]

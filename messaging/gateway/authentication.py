@@ -181,5 +181,3 @@ def _wire_moment(seconds: float) -> str:
         return wire_time(dt.datetime.fromtimestamp(seconds, dt.UTC))
     except (OverflowError, ValueError, OSError):
         return wire_time(dt.datetime.max.replace(tzinfo=dt.UTC))
-
-

@@ -1,8 +1,9 @@
 """One WebSocket connection, from its handshake to its end.
 
-`ChatConsumer` is a Channels consumer with a receive loop of its own: the stock dispatch costs 350 µs a frame (two tasks and a
-hop to the database thread for `aclose_old_connections`), the plain loop 100 µs. Django's connection hygiene is done where
-the database is used. A client's requests take effect in the order it sent them; only sends may be under way together.
+`ChatConsumer` is a Channels consumer with a receive loop of its own: the stock dispatch costs 350 µs a frame (two
+tasks and a hop to the database thread for `aclose_old_connections`), the plain loop 100 µs. Django's connection
+hygiene is done where the database is used. A client's requests take effect in the order it sent them; only sends may
+be under way together.
 """
 
 from __future__ import annotations
@@ -98,7 +99,9 @@ class Connection:
         if not self.outbox.is_half_full:
             self.outbox.put(frame)
 
-    def send(self, reply: msgspec.Struct, request_id: str | UnsetType = UNSET, ignored: list[str] | UnsetType = UNSET) -> None:
+    def send(
+        self, reply: msgspec.Struct, request_id: str | UnsetType = UNSET, ignored: list[str] | UnsetType = UNSET
+    ) -> None:
         """Queue a reply, or anything else that is not encoded yet."""
         self.outbox.put(encode_reply(reply, request_id, ignored))
 
@@ -226,9 +229,7 @@ class Connection:
             return
         self.timers.heard()
         try:
-            if (frame := event.get("frame")) is None:
-                raise Refused(UnsupportedFormat())
-            call = decode(frame, self._routes)
+            call = decode(_text_of(event), self._routes)
         except Refused as refused:
             self._refuse(refused)
             return
@@ -299,6 +300,13 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]  # channels has no type
             await connection.serve(receive)
         finally:
             await connection.closed()
+
+
+def _text_of(event: dict[str, Any]) -> bytes:
+    frame: bytes | None = event.get("frame")
+    if frame is None:
+        raise Refused(UnsupportedFormat())
+    return frame
 
 
 def _worker() -> Worker:

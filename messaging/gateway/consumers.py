@@ -43,4 +43,4 @@ class SessionConsumer:
 
 
 def _connection(caller: Caller) -> Connection:
-    return cast(Connection, caller.connection)  # the gateway makes every caller
+    return cast("Connection", caller.connection)  # the gateway makes every caller

@@ -1,7 +1,7 @@
 """What waits to be written to one connection: bounded, in order, and joined into few writes.
 
-A slow reader harms nobody: when more than `BYTES_MAX` or `FRAMES_MAX` wait, the connection is given up. Frames that arrive in
-one turn of the event loop leave in one write, which measured 37,600 against 19,800 frames/s.
+A slow reader harms nobody: when more than `BYTES_MAX` or `FRAMES_MAX` wait, the connection is given up. Frames that
+arrive in one turn of the event loop leave in one write, which measured 37,600 against 19,800 frames/s.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """When a connection has to have authenticated, to have said something, and to have a newer token.
 
-One timer runs at a time, set for the earliest of these moments. Frames only note the time; the timer looks at it when it
-fires, so that a busy connection costs no timers.
+One timer runs at a time, set for the earliest of these moments. Frames only note the time; the timer looks at it when
+it fires, so that a busy connection costs no timers.
 """
 
 from __future__ import annotations

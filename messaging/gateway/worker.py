@@ -234,5 +234,3 @@ def _placed(caller: Caller | None, reply: object) -> PlacedReply | None:
         return None
     frame = encode_reply(reply, caller.request_id, caller.ignored)
     return PlacedReply(caller.connection, reply.conversation_id, reply.seq, frame)
-
-

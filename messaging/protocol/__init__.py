@@ -1,1 +1,1 @@
-"""The wire protocol as plain values: envelope, request registry, errors and close codes, without Django and without I/O."""
+"""The wire protocol as plain values: envelope, request registry, errors, close codes; no Django and no I/O."""

@@ -43,7 +43,9 @@ def access_conversation(caller: UserKey, conversation_id: str) -> Place:
     memberships = memberships_of([caller], conversation_ids=[conversation_id]).get(caller, [])
     if not memberships or not memberships[0].is_member:
         raise NotFound
-    participant = Participant.objects.select_related("conversation").get(conversation_id=conversation_id, user_id=caller)
+    participant = Participant.objects.select_related("conversation").get(
+        conversation_id=conversation_id, user_id=caller
+    )
     if participant.conversation.state == Conversation.State.DELETED:
         raise NotFound
     visible_from = max(memberships[0].stretches[-1].visible_from, participant.cleared_seq + 1)
@@ -157,5 +159,3 @@ def _within_bytes(found: list[MessageRow]) -> list[MessageRow]:
         if size > PAGE_BYTES_MAX and count:
             return found[:count]
     return found
-
-

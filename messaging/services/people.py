@@ -39,7 +39,7 @@ def access_user(user_id: str, *, caller: UserKey, field: str) -> AbstractBaseUse
 def block_user(caller: UserKey, user_id: str, *, client_id: str | None = None) -> UserBlockedReply:
     """Block a user; the caller's other connections are told.
 
-    The pair's conversation is made if need be and locked first, so that a block and a first message cannot pass each other.
+    The pair's conversation is made if need be and locked first: a block and a first message cannot pass each other.
     """
     other = access_user(user_id, caller=caller, field="userId")
     lock_direct_conversation(caller, other.pk)
