@@ -141,7 +141,7 @@ class PostgresRows:
         conversations: Sequence[LockedConversation],
         moment: dt.datetime,
     ) -> None:
-        """Insert in one round trip; messages in the order of their unique key, so that no two workers deadlock on it."""
+        """Insert in one round trip; messages in the order of their unique key, lest two workers deadlock on it."""
         ordered = sorted(rows, key=lambda row: (str(row.sender), row.client_message_id or "", row.message_id))
         columns = list(map(list, zip(*ordered, strict=True)))
         cursor = self._cursor()
@@ -156,7 +156,8 @@ class PostgresRows:
 
 def _column(field: str) -> str:
     """Return the column of a field of the user model."""
-    return str(get_user_model()._meta.get_field(field).get_attname_column()[1])  # type: ignore[union-attr]  # noqa: SLF001
+    column = get_user_model()._meta.get_field(field).get_attname_column()[1]  # type: ignore[union-attr]  # noqa: SLF001
+    return str(column)
 
 
 def _messages(cursor: psycopg.Cursor[Any]) -> dict[str, Known]:

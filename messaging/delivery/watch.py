@@ -66,7 +66,7 @@ class Watch:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._guarded(self.record_delivered)
-        await asyncio.get_running_loop().run_in_executor(self._thread, connection.close)
+        await asyncio.get_running_loop().run_in_executor(self._thread, _close_connection)
         self._thread.shutdown(wait=False)
 
     async def _run(self) -> None:
@@ -155,6 +155,10 @@ class Watch:
     async def record_departed(self) -> None:
         """Write down at once what closed connections have received: the user may be back in a moment."""
         await self._guarded(self.record_delivered)
+
+
+def _close_connection() -> None:
+    connection.close()  # looked up on this very thread: each has its own
 
 
 def _look(
