@@ -100,8 +100,9 @@ class RawClient:
         return head.decode()
 
     def send(self, data: bytes) -> None:
-        """Send these bytes."""
-        self.socket.sendall(data)
+        """Send these bytes, unless the server has ended the connection over what it had of them already."""
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self.socket.sendall(data)
 
     def text(self, payload: bytes | str) -> None:
         """Send a text frame."""

@@ -29,8 +29,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 TICK_SECONDS = 1.0
 POSITIONS_EVERY_TICKS = 30
-REVOCATIONS_EVERY_TICKS = 2
-DELIVERED_EVERY_TICKS = 2
+CHECKS_EVERY_TICKS = 2  # revocations, and what has been delivered
 FORGET_EVERY_TICKS = 15
 OVERLAP = dt.timedelta(seconds=60)  # a transaction's rows carry the time of its start and appear at its end
 
@@ -54,7 +53,9 @@ class Watch:
         self._suspicion = asyncio.Event()
         self._checked_at: dt.datetime | None = None  # by the database's clock
         self._revoked_at: dt.datetime | None = None
-        self._tasks = [asyncio.ensure_future(self._run()), asyncio.ensure_future(self._run_on_suspicion())]
+        self._tasks = [
+            asyncio.ensure_future(work()) for work in (self._run_ticks, self._run_checks, self._run_on_suspicion)
+        ]
 
     def suspect(self) -> None:
         """Check positions at once: news may have been lost."""
@@ -69,23 +70,28 @@ class Watch:
         await asyncio.get_running_loop().run_in_executor(self._thread, _close_connection)
         self._thread.shutdown(wait=False)
 
-    async def _run(self) -> None:
+    async def _run_ticks(self) -> None:
+        """Tick whatever the database does: a frozen one must not keep requests from being answered."""
         ticks = 0
         while True:
             await asyncio.sleep(TICK_SECONDS)
             ticks += 1
             is_alone = self._tick()
-            if not self._availability.is_up:
-                await self._guarded(self._probe)
-                continue
             if is_alone or ticks % POSITIONS_EVERY_TICKS == 0:
                 self.suspect()
-            if ticks % REVOCATIONS_EVERY_TICKS == 0:
-                await self._guarded(self._check_revocations)
-            if ticks % DELIVERED_EVERY_TICKS == 0:
-                await self._guarded(self.record_delivered)
             if ticks % FORGET_EVERY_TICKS == 0:
                 self._hub.forget_old_news()
+
+    async def _run_checks(self) -> None:
+        ticks = 0
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            ticks += 1
+            if not self._availability.is_up:
+                await self._guarded(self._probe)
+            elif ticks % CHECKS_EVERY_TICKS == 0:
+                await self._guarded(self._check_revocations)
+                await self._guarded(self.record_delivered)
 
     async def _run_on_suspicion(self) -> None:
         while True:

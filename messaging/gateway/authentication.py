@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import time
 from typing import TYPE_CHECKING
 
@@ -14,13 +15,14 @@ from messaging.delivery.replay import Outcome, Target, attach
 from messaging.errors import Conflict
 from messaging.gateway.tokens import Claims, check_token
 from messaging.protocol.close_codes import CloseCode
-from messaging.protocol.errors import AuthError, TokenExpired, ValidationFailed
+from messaging.protocol.errors import AuthError, ServerBusy, TokenExpired, ValidationFailed
 from messaging.schemas import AuthSuccess, Connect, Connected, SyncComplete, TokenExpiring, wire_now, wire_time
 from messaging.services import sessions
 
 if TYPE_CHECKING:
     from messaging.gateway.connection import Connection
 
+logger = logging.getLogger(__name__)
 PROTOCOL_VERSION = 1
 HEARTBEAT_SECONDS = 30
 FAILURES_MAX = 3
@@ -55,6 +57,8 @@ class Authentication:
                 refusal = found if isinstance(found, AuthError) else None
             except AuthError as error:
                 refusal = error
+            except ServerBusy:
+                logger.info("a handshake's token could not be looked up; `connect` tries again")
             self._handshake_token = token if refusal is None else None
         self._connection.send(
             Connected(

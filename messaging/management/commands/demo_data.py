@@ -46,10 +46,11 @@ class Command(BaseCommand):
         """Print the address, the logins and a first command to try."""
         address = f"http://{'127.0.0.1' if settings.HOST == '0.0.0.0' else settings.HOST}:{settings.PORT}"
         self.stdout.write(
-            f"\nOpen {address}/ and log in as ann, bob or carl; carl administers {address}/admin/.\n"
-            f"The password of each is {password}\n\n"
-            "Or send a message from another terminal:\n\n"
-            f'  .venv/bin/python docs/examples/send_message.py --as ann --to bob "Hello"\n'
+            f"\nWebSockets are served at {address.replace('http', 'ws')}/ws/\n"
+            f"The admin is at {address}/admin/ (log in as carl)\n"
+            f"The password of ann, bob and carl is {password}\n\n"
+            "Send a message from another terminal:\n\n"
+            f'  .venv/bin/python docs/examples/send_message.py --url {address} --as ann --to bob "Hello"\n'
         )
 
 
