@@ -35,15 +35,15 @@ class Outgoing:
     it is empty again.
     """
 
-    __slots__ = ("_is_clogged", "_transport", "_turn", "_unsent", "_unsent_bytes", "on_writable")
+    __slots__ = ("_is_clogged", "_on_writable", "_transport", "_turn", "_unsent", "_unsent_bytes")
 
-    def __init__(self, transport: Any, turn: Turn) -> None:
+    def __init__(self, transport: Any, turn: Turn, on_writable: Callable[[], None]) -> None:
         self._transport = transport  # Twisted's TCP transport
         self._turn = turn
         self._unsent: list[bytes] = []  # what was written in this turn of the loop
         self._unsent_bytes = 0
         self._is_clogged = False  # whether the transport holds more than the high-water mark
-        self.on_writable: Callable[[], None] | None = None  # called when the backlog has drained
+        self._on_writable = on_writable  # called when the backlog has drained
 
     def add_texts(self, payloads: Sequence[bytes]) -> None:
         """Send these texts uncompressed, one frame each."""
@@ -95,8 +95,8 @@ class Outgoing:
             self._tell_writable()
 
     def _tell_writable(self) -> None:
-        if self.on_writable is not None and self.is_writable:
-            self._turn.loop.call_soon(self.on_writable)  # a turn of its own: an error in it is not the transport's
+        if self.is_writable:
+            self._turn.loop.call_soon(self._on_writable)  # a turn of its own: an error in it is not the transport's
 
     def pauseProducing(self) -> None:  # noqa: N802  Twisted's name
         """The transport's buffer is above its mark."""
@@ -109,4 +109,3 @@ class Outgoing:
 
     def stopProducing(self) -> None:  # noqa: N802  Twisted's name
         """The transport is gone."""
-        self.on_writable = None
