@@ -37,6 +37,8 @@ class IncomingProtocol(WebSocketProtocol):  # type: ignore[misc]  # daphne has n
     def dataReceived(self, data: bytes) -> None:  # noqa: N802  Twisted's name
         """Take what the socket had."""
         self.heard_at = monotonic()
+        if self.failedByMe:
+            return
         self.data += data
         if self.state == self.STATE_CONNECTING and self.server is not None:
             # The application has not accepted yet: what comes early waits, and no more is read.
@@ -50,7 +52,7 @@ class IncomingProtocol(WebSocketProtocol):  # type: ignore[misc]  # daphne has n
             self.processHandshake()
             return
         steps = 0
-        while not self._holds and self.state in (self.STATE_OPEN, self.STATE_CLOSING):
+        while not self._holds and not self.failedByMe and self.state in (self.STATE_OPEN, self.STATE_CLOSING):
             if self.state == self.STATE_OPEN and self.current_frame is None and not self.inside_message:
                 self._take_texts()
                 if not self.data or self._holds:

@@ -91,6 +91,7 @@ class ChatProtocol(IncomingProtocol):
         """Tell the application that the connection has ended."""
         if self.server is not None:  # else the handshake was refused before there was an application
             self.server.protocol_disconnected(self)
+            code = self.localCloseCode if self.failedByMe else code
             self.tell({"type": "websocket.disconnect", "code": _CLOSED_WITHOUT_CODE if code is None else code})
 
     def application_ended(self, application: asyncio.Future[None]) -> None:
@@ -189,6 +190,18 @@ class ChatProtocol(IncomingProtocol):
             return
         self.sendCloseFrame(code=code)
         self.listen_for_close()
+
+    def _fail_connection(self, code: int, reason: str) -> None:
+        """Answer a violation with a close frame and read nothing more (RFC 6455 section 7.1.7).
+
+        What still comes is thrown away until the client has seen the end of our side and ends its own: closing the
+        socket before that would reset the connection, and the client might never see the code.
+        """
+        if not self.failedByMe:
+            super()._fail_connection(code, reason)
+            self.listen_for_close()
+            self._outgoing.flush()
+            self.transport.loseWriteConnection()
 
     def _closeConnection(self, abort: bool = False) -> None:  # noqa: FBT001, FBT002, N802  autobahn's signature
         """End the TCP connection, after what is still to be sent if the closing handshake is complete.
