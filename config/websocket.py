@@ -39,8 +39,8 @@ class ChatProtocol(IncomingProtocol):
     _outgoing: Outgoing
 
     # The class holds what is true of most connections, which keeps idle ones small.
-    _pinged = False  # whether a ping went out since the client was last heard
-    _told_of_silence = False  # whether the application knows that the keep-alive time is over
+    _pinged_at = 0.0  # monotonic time of our last ping
+    _told_of_silence_at = 0.0  # monotonic time at which the application was told that the keep-alive time is over
     _owed_pong: bytes | None = None  # answer to the newest ping, while it waits
     _gateway_writable: Callable[[], None] | None = None
 
@@ -105,21 +105,23 @@ class ChatProtocol(IncomingProtocol):
             if self.duration() > self.server.websocket_connect_timeout:
                 self.close(_SILENT)
         elif self.state == self.STATE_OPEN and not self.is_held:
-            self._check_silence(monotonic() - self.heard_at)
+            self._check_silence(monotonic())
 
-    def _check_silence(self, silence: float) -> None:
-        limit = self.server.keep_alive_timeout
-        if silence < limit / 2:
-            self._pinged = self._told_of_silence = False
-        elif silence < limit:
-            if not self._pinged:
-                self._pinged = True
-                self.sendPing()
-        elif self._told_of_silence:
-            self.close(_SILENT)
-        else:
-            self._told_of_silence = True
+    def _check_silence(self, now: float) -> None:
+        """The time counts from our ping: if this process was stopped for a while, that is not the client's silence."""
+        half = self.server.keep_alive_timeout / 2
+        if now - self.heard_at < half:
+            return
+        if self._pinged_at < self.heard_at:
+            self._pinged_at = now
+            self.sendPing()
+        elif now - self._pinged_at < half:
+            return
+        elif self._told_of_silence_at < self.heard_at:
+            self._told_of_silence_at = now
             self.tell({"type": "chat.silent"})
+        else:
+            self.close(_SILENT)
 
     # To the client.
 

@@ -75,13 +75,13 @@ def inflated(payload: bytes) -> bytes:
 class RawClient:
     """A WebSocket client without any opinion."""
 
-    def __init__(self, port: int, path: str = "/", **headers: str) -> None:
+    def __init__(self, port: int, path: str = "/", *, method: str = "GET", version: str = "13", **headers: str) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=WAIT_SECONDS)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._received = b""
         key = base64.b64encode(os.urandom(16)).decode()
-        lines = [f"GET {path} HTTP/1.1", "Host: localhost", "Upgrade: websocket", "Connection: Upgrade"]
-        lines += ["Sec-WebSocket-Version: 13", f"Sec-WebSocket-Key: {key}"]
+        lines = [f"{method} {path} HTTP/1.1", "Host: localhost", "Upgrade: websocket", "Connection: Upgrade"]
+        lines += [f"Sec-WebSocket-Version: {version}", f"Sec-WebSocket-Key: {key}"]
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
         self.send("\r\n".join([*lines, "", ""]).encode())
 
@@ -219,6 +219,7 @@ class AppServer:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Stop the server and forget its log."""
+        self.hear.touch()
         if self.process.poll() is None:
             self.stop()
         try:
