@@ -73,6 +73,7 @@ class Hub:
         self.in_flight: dict[str, asyncio.Future[None]] = {}  # this worker's commands by id, done once published
         self.dirty: set[str] = set()  # conversations in which positions have moved since they were last recorded
         self._delivered: dict[tuple[str, str], int] = {}  # (conversation, user): delivered, still to be recorded
+        self._recording: dict[tuple[str, str], int] = {}  # the same, on their way into the database
         self._unwritten: set[str] = set()  # conversations of which some connection's outbox still holds events
         self._seats: dict[str, set[str]] = {}  # the conversations of each connection, by client id
         self._heard_elsewhere: list[dict[str, int]] = [
@@ -138,7 +139,8 @@ class Hub:
         room = self.rooms.get(conversation_id)
         ours = [each for each in room.subscriptions.values() if each.connection.user_id == user_id] if room else []
         reached = [each.delivered() for each in ours if not each.connection.is_acknowledging]
-        return max(0, self._delivered.get((conversation_id, user_id), 0), *reached)
+        key = (conversation_id, user_id)
+        return max(0, self._delivered.get(key, 0), self._recording.get(key, 0), *reached)
 
     def acknowledge(self, session: Listener, cursors: Mapping[str, int]) -> None:
         """Count what a client acknowledges as delivered, as far as it was given to it."""
@@ -154,9 +156,8 @@ class Hub:
             ):
                 self._mark_subscription(subscription)
         self.dirty, self._unwritten = self._unwritten, set()
-        positions = [(conversation, user, seq) for (conversation, user), seq in self._delivered.items()]
-        self._delivered = {}
-        return positions
+        self._recording, self._delivered = self._delivered, {}
+        return [(conversation, user, seq) for (conversation, user), seq in self._recording.items()]
 
     def return_delivered(self, positions: Iterable[tuple[str, str, int]]) -> None:
         """Take collected positions back: they could not be written down."""

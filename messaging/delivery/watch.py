@@ -51,6 +51,7 @@ class Watch:
         self._tick = tick
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checks")
         self._suspicion = asyncio.Event()
+        self._recording = asyncio.Lock()
         self._checked_at: dt.datetime | None = None  # by the database's clock
         self._revoked_at: dt.datetime | None = None
         self._tasks = [
@@ -150,13 +151,14 @@ class Watch:
 
     async def record_delivered(self) -> None:
         """Write down how far users have received their conversations, in bulk."""
-        positions = self._hub.collect_delivered()
-        if positions:
-            try:
-                await self._call(record_delivered, positions)
-            except DatabaseError:
-                self._hub.return_delivered(positions)
-                raise
+        async with self._recording:  # what is on its way into the database still counts at a connect
+            positions = self._hub.collect_delivered()
+            if positions:
+                try:
+                    await self._call(record_delivered, positions)
+                except DatabaseError:
+                    self._hub.return_delivered(positions)
+                    raise
 
     async def record_departed(self) -> None:
         """Write down at once what closed connections have received: the user may be back in a moment."""
