@@ -40,9 +40,14 @@ def _publish_from_outside(news: News) -> None:
     if layer is None:
         return
     try:
-        async_to_sync(layer.group_send)(GROUP, layer_message(Batch(NO_WORKER, 0, [news])))
+        async_to_sync(_send)(layer, Batch(NO_WORKER, 0, [news]))
     except Exception:  # noqa: BLE001 — whatever a layer raises, the database has it and the workers look there
         logger.warning("the channel layer did not take news; workers will find it in the database")
+
+
+async def _send(layer: BaseChannelLayer, batch: Batch) -> None:
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        await layer.group_send(GROUP, layer_message(batch))
 
 
 class Publisher:
@@ -88,10 +93,8 @@ class Publisher:
     async def _publish_waiting(self) -> None:
         news, self._waiting = self._waiting[:BATCH_MAX], self._waiting[BATCH_MAX:]
         self._counter += 1
-        message = layer_message(Batch(self.worker_id, self._counter, news))
         try:
-            async with asyncio.timeout(DEADLINE_SECONDS):
-                await self._layer.group_send(GROUP, message)
+            await _send(self._layer, Batch(self.worker_id, self._counter, news))
         except Exception as error:  # noqa: BLE001 — whatever a layer raises: the database has the news
             if self.is_up:
                 logger.warning(
