@@ -51,10 +51,11 @@ def adopt(descriptor: int) -> socket.socket:
     """
     try:
         listener = socket.socket(fileno=descriptor)
-        if not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-            raise CannotListenError(f"File descriptor {descriptor} is a socket that does not listen.")
     except OSError as error:
         raise CannotListenError(f"File descriptor {descriptor} is no socket.") from error
+    if not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        listener.detach()  # not ours to close
+        raise CannotListenError(f"File descriptor {descriptor} is a socket that does not listen.")
     listener.setblocking(False)
     return listener
 

@@ -62,14 +62,14 @@ class Stopping:
             self._stop_reactor()
 
     async def _tell_connections(self) -> None:
-        """Send chat.stopping to every connection, in random order and spread over some time."""
+        """Begin to stop every connection, in random order and spread over some time."""
         connections = self._connections()
         random.shuffle(connections)
         pause = min(_SPREAD_EACH, SPREAD / max(len(connections), 1))
         started = self._loop.time()
         for number, connection in enumerate(connections):
             await asyncio.sleep(max(0.0, started + number * pause - self._loop.time()))
-            connection.tell({"type": "chat.stopping"})
+            connection.stop()
 
     async def _until_gone(self, deadline: float) -> None:
         """Wait until no connection is left and no request is being answered."""

@@ -29,6 +29,7 @@ _FORGOTTEN = (
 )
 
 _CLOSED_WITHOUT_CODE = 1005  # RFC 6455 section 7.1.5: the client's close frame held no code
+_RESTARTING = 1012
 _SILENT = 4408
 
 
@@ -192,6 +193,13 @@ class ChatProtocol(IncomingProtocol):
             return
         self.sendCloseFrame(code=code)
         self.listen_for_close()
+
+    def stop(self) -> None:
+        """Ask the application to end the connection, or refuse a handshake that it has not answered yet."""
+        if self.state == self.STATE_CONNECTING:
+            self.close(_RESTARTING)
+        else:
+            self.tell({"type": "chat.stopping"})
 
     def _fail_connection(self, code: int, reason: str) -> None:
         """Answer a violation with a close frame and read nothing more (RFC 6455 section 7.1.7).

@@ -75,13 +75,30 @@ def inflated(payload: bytes) -> bytes:
 class RawClient:
     """A WebSocket client without any opinion."""
 
-    def __init__(self, port: int, path: str = "/", *, method: str = "GET", version: str = "13", **headers: str) -> None:
+    def __init__(
+        self,
+        port: int,
+        path: str = "/",
+        *,
+        method: str = "GET",
+        upgrade: str = "websocket",
+        version: str = "13",
+        **headers: str,
+    ) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=WAIT_SECONDS)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._received = b""
-        key = base64.b64encode(os.urandom(16)).decode()
-        lines = [f"{method} {path} HTTP/1.1", "Host: localhost", "Upgrade: websocket", "Connection: Upgrade"]
-        lines += [f"Sec-WebSocket-Version: {version}", f"Sec-WebSocket-Key: {key}"]
+        self.request(path, method=method, upgrade=upgrade, version=version, **headers)
+
+    def request(
+        self, path: str, *, method: str = "GET", upgrade: str = "websocket", version: str = "13", **headers: str
+    ) -> None:
+        """Send the head of a request: a handshake, unless `upgrade` is empty."""
+        lines = [f"{method} {path} HTTP/1.1", "Host: localhost"]
+        if upgrade:
+            key = base64.b64encode(os.urandom(16)).decode()
+            lines += [f"Upgrade: {upgrade}", "Connection: Upgrade"]
+            lines += [f"Sec-WebSocket-Version: {version}", f"Sec-WebSocket-Key: {key}"]
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
         self.send("\r\n".join([*lines, "", ""]).encode())
 
@@ -98,6 +115,12 @@ class RawClient:
             self._received += data
         head, self._received = self._received.split(b"\r\n\r\n", 1)
         return head.decode()
+
+    def answer(self) -> tuple[int, bytes]:
+        """Status and body of an answer to an HTTP request."""
+        head = self.response()
+        size = int(re.findall(r"(?i)content-length: (\d+)", head)[0])
+        return int(head.split()[1]), self._take(size) or b""
 
     def send(self, data: bytes) -> None:
         """Send these bytes, unless the server has ended the connection over what it had of them already."""
