@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
-from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
+from django.db import Error, InterfaceError, OperationalError, connection, transaction
 
 from messaging.delivery import log
 from messaging.delivery.news import News
@@ -104,7 +104,7 @@ def read(service: Callable[..., T], *args: Any, **kwargs: Any) -> T:
     """Run a reading service on this thread; once more on a new connection when the old one was lost."""
     try:
         return service(*args, **kwargs)
-    except DatabaseError as error:
+    except Error as error:
         if not is_connection_lost(error):
             raise
         connection.close()
@@ -122,7 +122,7 @@ def write(service: Callable[..., T], *args: Any, command_id: uuid.UUID, **kwargs
         try:
             with write_lock(), log.recording(command_id) as record, transaction.atomic():
                 done = Written(service(*args, **kwargs), record.news)
-        except DatabaseError as error:
+        except Error as error:
             if not remaining or not _may_try_again(error):
                 raise
             if done is not None and log.was_committed(command_id):
@@ -132,7 +132,7 @@ def write(service: Callable[..., T], *args: Any, command_id: uuid.UUID, **kwargs
     raise AssertionError("unreachable")
 
 
-def _may_try_again(error: DatabaseError) -> bool:
+def _may_try_again(error: Error) -> bool:
     if is_connection_lost(error):
         connection.close()
         return True

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
-from django.db import DatabaseError, connection
+from django.db import Error, connection
 
 from messaging.delivery import doors, log
 from messaging.delivery.doors import Availability
@@ -105,7 +105,7 @@ class Watch:
         """Run a check; a database that is away must not end the watching."""
         try:
             await check()
-        except DatabaseError as error:
+        except Error as error:
             if doors.is_outage(error):
                 self._availability.failed()
             else:
@@ -156,7 +156,7 @@ class Watch:
             if positions:
                 try:
                     await self._call(record_delivered, positions)
-                except DatabaseError:
+                except Error:
                     self._hub.return_delivered(positions)
                     raise
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
-from django.db import DatabaseError, connection
+from django.db import Error, connection
 
 from messaging.delivery.doors import DEADLINE_SECONDS, Availability, is_connection_lost, is_lock_timeout, is_repeatable
 from messaging.delivery.hub import Hub, PlacedReply
@@ -155,7 +155,7 @@ class Writer:
         """Commit a batch; what fails as a whole is tried again one by one, so that one cannot fail its neighbours."""
         try:
             self._commit_repeatedly(batch)
-        except DatabaseError as error:
+        except Error as error:
             if is_lock_timeout(error):
                 self._put_off(batch)
             elif is_connection_lost(error):
@@ -191,7 +191,7 @@ class Writer:
         for remaining in reversed(range(BATCH_TRIES)):
             try:
                 self._commit(batch)
-            except DatabaseError as error:
+            except Error as error:
                 is_lost = is_connection_lost(error)
                 if not remaining or not (is_lost or is_repeatable(error)):
                     raise
@@ -223,13 +223,14 @@ class Writer:
 
     def _with_conversations(self, batch: list[_Pending], outcomes: list[tuple[_Pending, Outcome]]) -> list[_Pending]:
         """Fill in the conversations of those addressed to people, made if missing; refuse those to nobody."""
-        pairs = {pending.command.pair for pending in batch if pending.command.conversation_id is None}
+        # An earlier try may have been rolled back together with the conversation it had made: each looks anew.
+        pairs = {pending.command.pair for pending in batch if pending.command.recipient is not None}
         unknown = [pair for pair in pairs if pair not in self._conversations]
         found = self._rows.create_direct(unknown) if unknown else {}
         ready = []
         for pending in batch:
             command = pending.command
-            if command.conversation_id is None:
+            if command.recipient is not None:
                 command.conversation_id = self._conversations.get(command.pair) or found.get(command.pair)
             if command.conversation_id is None:
                 outcomes.append((pending, NotFound("there is no such user", field="recipientId")))

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, TypeVar
 
 from channels.layers import InMemoryChannelLayer, get_channel_layer
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import Error
 
 from messaging.delivery import doors, log
 from messaging.delivery.caller import Caller
@@ -152,7 +152,7 @@ class Worker:
             raise ServerBusy("the database took too long")
         try:
             return future.result()
-        except DatabaseError as error:
+        except Error as error:
             if doors.is_outage(error):
                 self.availability.failed()
                 raise ServerBusy("the database does not answer") from error
@@ -193,7 +193,7 @@ class Worker:
         viewer = None if viewer_id is None else user_key(viewer_id)
         try:
             return await self.reading(log.read, conversation_id, after=after, limit=limit, until=until, viewer=viewer)
-        except DatabaseError as error:
+        except Error as error:
             logger.error("the log of %s could not be read", conversation_id, exc_info=error)  # noqa: TRY400
             raise ServerBusy from error
 

@@ -60,7 +60,8 @@ def _check_database(workers: int) -> None:
         waiting = len(executor.migration_plan(executor.loader.graph.leaf_nodes()))
         available = _available_connections() if connection.vendor == "postgresql" else None
     except OperationalError as error:
-        raise CommandError(f"The database cannot be reached ({error}): check DATABASE_URL.") from error
+        reason = str(error).partition("\n")[0].rstrip()
+        raise CommandError(f"The database cannot be reached ({reason}): check DATABASE_URL.") from error
     finally:
         connection.close()
     if waiting:
