@@ -13,6 +13,7 @@ Leaving out Twisted's logging context around each read changes nothing beyond th
 """
 
 import asyncio
+import logging
 import resource
 import socket
 import sys
@@ -160,6 +161,7 @@ class ChatServer(Server):  # type: ignore[misc]  # daphne has no types
 def run(application: Any, listener: socket.socket, options: Options) -> None:
     """Serve until a signal says stop; if that cannot be done politely in time, the process ends with exit code 1."""
     _allow_many_connections()
+    logging.getLogger("daphne.server").setLevel(logging.WARNING)  # else it says at each start that HTTP/2 is off
     server = ChatServer(application, listener, options)
     server.run()
     if server.abort_start:
