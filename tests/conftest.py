@@ -87,6 +87,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         skipped = [item for item in items if item.get_closest_marker("any_stack")]
         items[:] = [item for item in items if item not in skipped]
         config.hook.pytest_deselected(items=skipped)
+    if connection.vendor != "postgresql":
+        without_server = [item for item in items if item.get_closest_marker("postgres_only")]
+        items[:] = [item for item in items if item not in without_server]
+        config.hook.pytest_deselected(items=without_server)
     for item in items:
         mark = item.get_closest_marker("django_db")
         if "transactional_db" in getattr(item, "fixturenames", ()) or (mark and mark.kwargs.get("transaction")):

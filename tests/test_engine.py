@@ -5,6 +5,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -197,7 +198,7 @@ async def test_other_errors_are_raised(cast: Cast, monkeypatch: pytest.MonkeyPat
 async def test_database_threads_are_bounded(live_database: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Threads come with the work, end when idle down to the least, and refuse what would wait too long."""
     threads = DatabaseThreads(most=2, least=1, idle_seconds=0.05)
-    assert await asyncio.gather(*(threads.run(lambda n=n: n) for n in range(20))) == list(range(20))
+    assert await asyncio.gather(*(threads.run(partial(int, n)) for n in range(20))) == list(range(20))
     with pytest.raises(ZeroDivisionError):
         await threads.run(lambda: 1 // 0)
     await asyncio.sleep(0.3)
@@ -327,7 +328,7 @@ async def test_what_waits_too_long_is_answered_and_delivered_later(
     assert [frame.startswith(b'{"type":"new_message"') for frame in frames] == [True]
 
 
-@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite has one lock for everything")
+@pytest.mark.postgres_only
 async def test_a_locked_conversation_stalls_nobody(engine: Engine, cast: Cast) -> None:
     """Messages to a conversation that somebody else holds wait; those to others go through meanwhile."""
     ann = engine.caller(cast.ann)
