@@ -5,7 +5,9 @@ conversations and groups of their own, with `cast`, and look at nothing else.
 """
 
 import os
+import signal
 from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
 
 import pytest
 from django.db import connection
@@ -59,26 +61,28 @@ def server(live_database: None) -> Iterator[LiveServer]:
 @pytest.fixture
 def start_server(live_database: None) -> Iterator[Callable[..., LiveServer]]:
     """Start a server of the test's own, with these environment variables."""
-    started: list[LiveServer] = []
+    with ExitStack() as started:
 
-    def start(**variables: object) -> LiveServer:
-        server = LiveServer(**variables)
-        started.append(server)
-        _servers.append(server)
-        server.start()
-        return server
+        def start(**variables: object) -> LiveServer:
+            server = LiveServer(**variables)
+            _servers.append(server)
+            started.callback(_servers.remove, server)
+            started.callback(server.close)
+            server.start()
+            return server
 
-    yield start
-    for server in started:
-        _servers.remove(server)
-    for server in reversed(started):
-        server.close()
+        yield start
 
 
 @pytest.fixture
 def cast(live_database: None) -> Cast:
     """Four people whom no other test knows."""
     return new_cast()
+
+
+def pytest_configure() -> None:
+    """Let a SIGTERM end the run as a Ctrl-C does, so that no server outlives it."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
