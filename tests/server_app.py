@@ -7,6 +7,8 @@ import argparse
 import asyncio
 import logging
 import os
+import threading
+import time
 from typing import Any
 
 from config.listening import adopt, bind
@@ -128,6 +130,20 @@ async def fail(socket: Socket) -> None:
     raise RuntimeError("the application fails on purpose")
 
 
+async def ordinary(socket: Socket) -> None:
+    """Send and close as any ASGI application does."""
+    await socket.send({"type": "websocket.send", "text": "hello"})
+    await socket.send({"type": "websocket.send", "text": ""})
+    await socket.send({"type": "websocket.send", "bytes": b""})
+    await socket.send({"type": "websocket.close", "code": 3001})
+
+
+async def hang(socket: Socket) -> None:
+    """Leave a thread behind that does not end, and echo."""
+    threading.Thread(target=time.sleep, args=(60,)).start()
+    await echo(socket)
+
+
 async def stuck(socket: Socket) -> None:
     """Take no notice of anything."""
     while (await socket.receive())["type"] != "websocket.disconnect":
@@ -142,6 +158,8 @@ PATHS = {
     "leave": leave,
     "fail": fail,
     "stuck": stuck,
+    "ordinary": ordinary,
+    "hang": hang,
 }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.server_socket import CLOSE, PING, PONG, TEXT, AppServer, Frame, RawClient, close_frame, frame
+from tests.server_socket import BINARY, CLOSE, PING, PONG, TEXT, AppServer, Frame, RawClient, close_frame, frame
 
 MIB = 1_048_576
 
@@ -105,6 +105,13 @@ def test_after_a_violation_nothing_is_read(server: AppServer) -> None:
     with server.connect() as client:
         client.send(frame(3) + frame(TEXT, b"x" * 1_000) * 1_000 + frame(PING))
         assert client.close_code() == 1002
+
+
+def test_an_ordinary_application_is_served_too(server: AppServer) -> None:
+    """It sends and closes by ASGI events, empty messages included."""
+    with server.connect("/ordinary") as client:
+        assert [client.read() for _ in range(3)] == [Frame(TEXT, b"hello"), Frame(TEXT, b""), Frame(BINARY, b"")]
+        assert client.close_code() == 3001
 
 
 @pytest.mark.parametrize(("path", "code"), [("/leave", 1000), ("/fail", 1011)])

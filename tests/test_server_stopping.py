@@ -99,6 +99,18 @@ def test_what_takes_no_notice_is_closed_in_the_end() -> None:
         assert "flushed" in server.log
 
 
+def test_a_thread_that_hangs_does_not_keep_the_process() -> None:
+    """Everything polite has happened, and the exit code tells that not everything ended."""
+    with AppServer() as server, server.connect("/hang") as client:
+        began = time.monotonic()
+        server.stop()
+        assert client.close_code() == 1012
+        assert server.exit_code() == 1
+        assert time.monotonic() - began < 11
+        assert "flushed" in server.log
+        assert "Something did not end in time" in server.log
+
+
 def test_a_second_signal_ends_it_at_once() -> None:
     """The operator does not want to wait."""
     with AppServer() as server, server.connect("/stuck"):
