@@ -19,6 +19,7 @@ from messaging.schemas import (
     FollowUser,
     GetBlockedUsers,
     GetMessages,
+    MessageEdited,
     Messages,
     MessageSent,
     SendMessage,
@@ -26,6 +27,7 @@ from messaging.schemas import (
     StartConversation,
     UnblockUser,
     UnfollowUser,
+    UpdateMessage,
     UserBlockedReply,
     UserFollowed,
     UserUnblocked,
@@ -62,6 +64,13 @@ class MessagingConsumer:
     async def get_messages(self, caller: Caller, request: GetMessages) -> Messages:
         """Load a page of messages."""
         return await reading(services.get_messages, caller.user.key, request)
+
+    @handles(UpdateMessage)
+    async def update_message(self, caller: Caller, request: UpdateMessage) -> MessageEdited:
+        """Replace the text of the caller's own message while its edit window is open."""
+        return await writing(
+            caller, services.edit_message, caller.user.key, request.message_id, content=request.content
+        )
 
     @handles(BlockUser)
     async def block_user(self, caller: Caller, request: BlockUser) -> UserBlockedReply:

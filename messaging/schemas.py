@@ -290,6 +290,23 @@ class Messages(Frame, frozen=True, kw_only=True, tag="messages", tag_field="type
     total: int | UnsetType = UNSET
 
 
+class UpdateMessage(Request, frozen=True, kw_only=True):
+    """Replace the text of one's own message."""
+
+    wire_types: ClassVar[tuple[str, ...]] = ("update_message",)
+    message_id: MessageId
+    content: str
+
+
+class MessageEdited(Sequenced, frozen=True, kw_only=True, tag="message_edited", tag_field="type"):
+    """A message has another text."""
+
+    message_id: str
+    content: str
+    edited_at: str
+    mentions: list[MentionOf]
+
+
 # People.
 
 

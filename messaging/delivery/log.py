@@ -244,7 +244,9 @@ class _Page:
 
     def event(self, row: _Row) -> LiveEvent:
         data = row.data or {}
-        message = self.messages.get(row.message_id) if row.message_id else None
+        # Other events about a message of this page show no message: only those that carry it are cut for their readers.
+        shows_message = row.type in MESSAGE_EVENTS or row.type == EDIT_EVENT
+        message = self.messages.get(row.message_id) if row.message_id and shows_message else None
         quote = self.quotes.get(message.reply_to_id) if message and message.reply_to_id else None
         has_bare = quote is not None and quote.excerpt is not None and row.type in MESSAGE_EVENTS
         return LiveEvent(

@@ -24,7 +24,7 @@ from messaging.schemas import Sent
 
 NOT_FOLLOWING = "NOT_FOLLOWING"
 _NAME = re.compile(r"@([\w.@+-]{1,150})")
-_EVERYONE = frozenset({"everyone", "all"})
+EVERYONE = frozenset({"everyone", "all"})
 
 
 @dataclass(slots=True, eq=False)
@@ -46,9 +46,8 @@ class SendCommand:
     names: frozenset[str] = field(init=False)  # that it may mention
 
     def __post_init__(self) -> None:
-        """Find the names in it, with and without the full stop of a sentence behind them."""
-        found = _NAME.findall(self.content) if "@" in self.content else ()
-        self.names = frozenset(name for each in found for name in (each, each.rstrip(".@+-")) if name)
+        """Find the names in it."""
+        self.names = names_in(self.content)
 
     @property
     def sender(self) -> UserKey:
@@ -71,7 +70,7 @@ class SendCommand:
             wanted.message_ids.add(self.message_id)
         if self.reply_to_id is not None:
             wanted.quoted_ids.add(self.reply_to_id)
-        wanted.names.update((self.conversation_id, name) for name in self.names - _EVERYONE)
+        wanted.names.update((self.conversation_id, name) for name in self.names - EVERYONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +107,12 @@ class Repeated:
 
 
 Outcome = Appended | Repeated | ChatError
+
+
+def names_in(content: str) -> frozenset[str]:
+    """Return the names after an @, with and without the full stop of a sentence behind them."""
+    found = _NAME.findall(content) if "@" in content else ()
+    return frozenset(name for each in found for name in (each, each.rstrip(".@+-")) if name)
 
 
 def event_type_of(conversation_kind: str, message_kind: str) -> str:
@@ -244,7 +249,7 @@ def _mentioned(command: SendCommand, conversation: LockedConversation, facts: Fa
     found = {facts.named.get((conversation.id, name)) for name in command.names} - {None}
     mentioned: list[UserKey | None] = sorted(found, key=str)
     is_admin = facts.members[conversation.id, command.sender].is_admin
-    return [*mentioned, None] if is_admin and command.names & _EVERYONE else mentioned
+    return [*mentioned, None] if is_admin and command.names & EVERYONE else mentioned
 
 
 def check_content(content: str, *, length_max: int) -> str:

@@ -31,6 +31,7 @@ class Place(NamedTuple):
     last_seq: int
     visible_from: int  # the first seq whose message they may see
     read_seq: int
+    participant: Participant
 
 
 def access_conversation(caller: UserKey, conversation_id: str) -> Place:
@@ -50,7 +51,7 @@ def access_conversation(caller: UserKey, conversation_id: str) -> Place:
         raise NotFound
     visible_from = max(memberships[0].stretches[-1].visible_from, participant.cleared_seq + 1)
     kind, last_seq = participant.conversation.kind, participant.conversation.last_seq
-    return Place(conversation_id, kind, last_seq, visible_from, participant.read_seq)
+    return Place(conversation_id, kind, last_seq, visible_from, participant.read_seq, participant)
 
 
 def access_direct_conversation(caller: UserKey, recipient_id: str) -> Place | None:

@@ -12,7 +12,7 @@ from messaging.delivery.profiles import UserKey, profile_of
 from messaging.delivery.rows import Pair
 from messaging.delivery.storage import rows
 from messaging.errors import NotFound
-from messaging.models import Block, Conversation, Follow
+from messaging.models import Block, Conversation, Follow, Participant
 from messaging.protocol.envelope import encode
 from messaging.protocol.errors import ValidationFailed
 from messaging.schemas import BlockedUsers, UserBlockedReply, UserFollowed, UserUnblocked, UserUnfollowed
@@ -80,6 +80,12 @@ def is_blocked(one: UserKey, other: UserKey) -> bool:
     """Return whether either has blocked the other."""
     pairs = Block.objects.filter(blocker_id__in=(one, other), blocked_id__in=(one, other))
     return pairs.exists()
+
+
+def peer_of(conversation_id: str, caller: UserKey) -> UserKey | None:
+    """Return the other person of a direct conversation, or None once their account is gone."""
+    others = Participant.objects.filter(conversation_id=conversation_id).exclude(user_id=caller)
+    return others.values_list("user_id", flat=True).first()
 
 
 def lock_direct_conversation(one: UserKey, other: UserKey) -> Conversation:

@@ -1,0 +1,145 @@
+"""What people do to messages that are there: editing and deleting them."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import NamedTuple
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+
+from messaging.delivery import log, rendering
+from messaging.delivery.encryption import FINGERPRINT, Place as SealedPlace, Unreadable, keyring
+from messaging.delivery.profiles import UserKey, profiles_of
+from messaging.delivery.sending import EVERYONE, check_content, names_in
+from messaging.errors import Conflict, EditWindowExpired, InsufficientPermissions, MemberMuted, NotFound, UserBlocked
+from messaging.models import Conversation, Mention, Message, MessageDeletion, Participant
+from messaging.schemas import MessageEdited, wire_time
+from messaging.services.conversations import Place, access_conversation
+from messaging.services.people import is_blocked, peer_of
+
+
+class Access(NamedTuple):
+    """A message that a caller may see now, and where it stands."""
+
+    conversation: Conversation  # locked until the transaction ends
+    message: Message
+    place: Place  # of the caller
+
+
+def access_message(caller: UserKey, message_id: str) -> Access:
+    """Return a message that the caller may see, its conversation locked.
+
+    Raises:
+        NotFound: there is none, or it is not the caller's to see: never was, cleared, or deleted for themselves; all
+            in the same words.
+
+    """
+    conversation_id = Message.objects.filter(pk=message_id).values_list("conversation_id", flat=True).first()
+    if conversation_id is None:
+        raise NotFound
+    conversation = Conversation.objects.select_for_update(no_key=True).get(pk=conversation_id)
+    place = access_conversation(caller, str(conversation_id))
+    # Read again: what another transaction did to it has been committed now.
+    message = Message.objects.filter(pk=message_id, seq__gte=place.visible_from).first()
+    if message is None or MessageDeletion.objects.filter(message=message, user_id=caller).exists():
+        raise NotFound
+    return Access(conversation, message, place)
+
+
+def check_live(access: Access, caller: UserKey) -> None:
+    """Check that something that reaches the others may be done to a message.
+
+    Raises:
+        Conflict: it is deleted, or the conversation is frozen.
+        UserBlocked: it is in a direct conversation, and one of the two has blocked the other.
+
+    """
+    if access.message.deleted_at is not None:
+        raise Conflict("the message has been deleted")
+    if access.conversation.state == Conversation.State.FROZEN:
+        raise Conflict("this conversation is frozen")
+    if access.conversation.kind == Conversation.Kind.DIRECT:
+        other = peer_of(access.place.conversation_id, caller)
+        if other is not None and is_blocked(caller, other):
+            raise UserBlocked
+
+
+def edit_message(caller: UserKey, message_id: str, *, content: str) -> MessageEdited:
+    """Replace the text of the caller's own message, sealed anew, and whom it mentions.
+
+    Raises:
+        NotFound: there is no such message for the caller.
+        InsufficientPermissions: it is somebody else's.
+        EditWindowExpired: it is too old.
+        MemberMuted: the caller is muted in the group.
+
+    """
+    text = check_content(content, length_max=settings.MAX_MESSAGE_LENGTH)
+    access = access_message(caller, message_id)
+    conversation, message, place = access
+    if message.sender_id != caller:
+        raise InsufficientPermissions("only its author may edit a message")
+    check_live(access, caller)
+    moment = log.now()
+    if moment - message.created_at > dt.timedelta(seconds=settings.EDIT_WINDOW):
+        raise EditWindowExpired
+    if place.participant.muted_until is not None and place.participant.muted_until > moment:
+        raise MemberMuted
+    _seal(message, text)
+    message.edited_at = moment
+    message.save(update_fields=("key_id", "sealed_content", "sealed_fingerprint", "edited_at"))
+    mentioned = _replace_mentions(message, text, author=place.participant)
+    event = log.append(conversation, "message_edited", actor=caller, message=message)
+    people = profiles_of(user for user in mentioned if user is not None)
+    return MessageEdited(
+        conversation_id=place.conversation_id,
+        group_id=rendering.group_id_of(place.conversation_id, conversation.kind),
+        seq=event.seq,
+        timestamp=event.timestamp,
+        message_id=message_id,
+        content=text,
+        edited_at=wire_time(moment),
+        mentions=[rendering.mention_of(None if user is None else people[user]) for user in mentioned],
+    )
+
+
+def _seal(message: Message, text: str) -> None:
+    """Seal a message's text under the current key, and its fingerprint with it: a row names one key for both."""
+    keys = keyring()
+    key = keys.current
+    place = SealedPlace(str(message.pk), str(message.conversation_id), message.sender_key)
+    message.sealed_content = key.seal(text.encode(), place)
+    if message.sealed_fingerprint is not None and message.key_id != key.id:
+        try:
+            first = keys.open_bytes(message.key_id, bytes(message.sealed_fingerprint), place, FINGERPRINT)
+        except Unreadable:
+            pass  # it was unreadable before, and stays so
+        else:
+            message.sealed_fingerprint = key.seal(first, place, FINGERPRINT)
+    message.key_id = key.id
+
+
+def _replace_mentions(message: Message, text: str, *, author: Participant) -> list[UserKey | None]:
+    """Store whom an edited text mentions, and return them in the order of the rows; None stands for everyone."""
+    Mention.objects.filter(conversation_id=message.conversation_id, seq=message.seq).delete()
+    names = names_in(text)
+    mentioned = _members_named(str(message.conversation_id), names - EVERYONE)
+    if author.is_admin and names & EVERYONE:
+        mentioned.append(None)
+    Mention.objects.bulk_create(
+        Mention(conversation_id=message.conversation_id, seq=message.seq, user_id=user) for user in mentioned
+    )
+    return mentioned
+
+
+def _members_named(conversation_id: str, names: frozenset[str]) -> list[UserKey | None]:
+    if not names:
+        return []
+    found = Participant.objects.filter(
+        conversation_id=conversation_id,
+        intervals__to_seq=None,
+        intervals__from_seq__gte=0,  # an inner join: without an interval there is no membership
+        **{f"user__{get_user_model().USERNAME_FIELD}__in": names},
+    )
+    return sorted(found.values_list("user_id", flat=True), key=str)
