@@ -13,15 +13,21 @@ from messaging.gateway.worker import reading, submit, writing
 from messaging.protocol.errors import ValidationFailed
 from messaging.protocol.registry import handles
 from messaging.schemas import (
+    AddReaction,
     BlockedUsers,
     BlockUser,
     ConversationStarted,
+    DeleteMessage,
     FollowUser,
     GetBlockedUsers,
     GetMessages,
+    MessageDeleted,
     MessageEdited,
     Messages,
     MessageSent,
+    ReactionAdded,
+    ReactionRemoved,
+    RemoveReaction,
     SendMessage,
     Sent,
     StartConversation,
@@ -71,6 +77,24 @@ class MessagingConsumer:
         return await writing(
             caller, services.edit_message, caller.user.key, request.message_id, content=request.content
         )
+
+    @handles(DeleteMessage)
+    async def delete_message(self, caller: Caller, request: DeleteMessage) -> MessageDeleted:
+        """Delete a message, for everyone or for the caller alone."""
+        if request.for_everyone:
+            return await writing(caller, services.delete_for_everyone, caller.user.key, request.message_id)
+        client_id = caller.connection.client_id
+        return await writing(caller, services.delete_for_self, caller.user.key, request.message_id, client_id=client_id)
+
+    @handles(AddReaction)
+    async def add_reaction(self, caller: Caller, request: AddReaction) -> ReactionAdded:
+        """Put an emoji under a message."""
+        return await writing(caller, services.add_reaction, caller.user.key, request.message_id, emoji=request.emoji)
+
+    @handles(RemoveReaction)
+    async def remove_reaction(self, caller: Caller, request: RemoveReaction) -> ReactionRemoved:
+        """Take the caller's emoji away."""
+        return await writing(caller, services.remove_reaction, caller.user.key, request.message_id, emoji=request.emoji)
 
     @handles(BlockUser)
     async def block_user(self, caller: Caller, request: BlockUser) -> UserBlockedReply:

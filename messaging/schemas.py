@@ -307,6 +307,53 @@ class MessageEdited(Sequenced, frozen=True, kw_only=True, tag="message_edited", 
     mentions: list[MentionOf]
 
 
+class DeleteMessage(Request, frozen=True, kw_only=True):
+    """Delete a message for oneself, or for everyone."""
+
+    wire_types: ClassVar[tuple[str, ...]] = ("delete_message",)
+    message_id: MessageId
+    for_everyone: bool = False
+
+
+class MessageDeleted(Sequenced, frozen=True, kw_only=True, tag="message_deleted", tag_field="type"):
+    """A message is gone: for everyone with a seq, else for this user alone."""
+
+    message_id: str
+    for_everyone: bool
+
+
+class AddReaction(Request, frozen=True, kw_only=True):
+    """Put an emoji under a message."""
+
+    wire_types: ClassVar[tuple[str, ...]] = ("add_reaction",)
+    message_id: MessageId
+    emoji: Emoji
+
+
+class RemoveReaction(Request, frozen=True, kw_only=True):
+    """Take one's own emoji away."""
+
+    wire_types: ClassVar[tuple[str, ...]] = ("remove_reaction",)
+    message_id: MessageId
+    emoji: Emoji
+
+
+class Reacted(Sequenced, frozen=True, kw_only=True):
+    """Whose emoji under which message."""
+
+    message_id: str
+    emoji: str
+    user_id: str
+
+
+class ReactionAdded(Reacted, frozen=True, kw_only=True, tag="reaction_added", tag_field="type"):
+    """This emoji of this user is there."""
+
+
+class ReactionRemoved(Reacted, frozen=True, kw_only=True, tag="reaction_removed", tag_field="type"):
+    """This emoji of this user is not there (any more)."""
+
+
 # People.
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db.models import F
 
-from messaging.models import Mention, Message
+from messaging.models import Conversation, Interval, Mention, Message, Participant, Reaction
 from tests.cast import Cast
 from tests.client import ChatClient, Frame
 from tests.database import in_database
@@ -101,4 +101,121 @@ async def test_strangers_can_touch_no_message(server: LiveServer, cast: Cast) ->
             assert theirs["code"] == "NOT_FOUND"
 
 
-REQUESTS: list[tuple[str, dict[str, Any]]] = [("update_message", {"content": "x"})]
+REQUESTS: list[tuple[str, dict[str, Any]]] = [
+    ("update_message", {"content": "x"}),
+    ("delete_message", {}),
+    ("delete_message", {"forEveryone": True}),
+]
+
+
+async def test_deleting_for_everyone_leaves_a_tombstone(server: LiveServer, cast: Cast) -> None:
+    """All get the event, live or later; nothing that was said is left, in replays and replies neither."""
+    async with ChatClient(server.url, cast.ann.token) as ann, ChatClient(server.url, cast.ann.token) as phone:
+        await ann.connect()
+        await phone.connect()
+        sent = await send(ann, cast.bob.id, f"Secret @{cast.bob.name}", clientMessageId="1")
+        message_id = sent["messageId"]
+        await send(ann, cast.bob.id, "Because", replyToMessageId=message_id)
+        await ann.ask("add_reaction", messageId=message_id, emoji="+1")
+        await ann.ask("update_message", messageId=message_id, content="Secrets")
+        deleted = await ann.ask("delete_message", messageId=message_id, forEveryone=True)
+        assert (deleted["type"], deleted["seq"], deleted["forEveryone"]) == ("message_deleted", 5, True)
+        assert await phone.next(type="message_deleted") == without(deleted)
+        async with ChatClient(server.url, cast.bob.token) as bob:
+            await bob.connect()
+            events = bob.take_all()
+        assert [event["type"] for event in events] == [
+            "new_message",
+            "new_message",
+            "reaction_added",
+            "message_edited",
+            "message_deleted",
+        ]
+        tombstone = events[0]["message"]
+        assert (tombstone["isDeleted"], tombstone["content"], tombstone["mentions"]) == (True, None, [])
+        assert events[1]["message"]["replyTo"] == {"messageId": message_id, "senderId": cast.ann.id}
+        assert events[3]["content"] is None
+        assert events[4] == without(deleted)
+        assert "Secret" not in str(events)
+        page = (await ann.ask("get_messages", recipientId=cast.bob.id))["messages"]
+        assert (page[0]["isDeleted"], page[0]["content"], page[0]["reactions"]) == (True, None, [])
+        for kind, fields in (("delete_message", {"forEveryone": True}), ("update_message", {"content": "x"})):
+            assert (await ann.ask(kind, messageId=message_id, **fields))["code"] == "CONFLICT"
+        again = await send(ann, cast.bob.id, f"Secret @{cast.bob.name}", clientMessageId="1")
+        assert (again["messageId"], again["message"]["isDeleted"]) == (message_id, True)
+        other = await ann.ask("send_message", recipientId=cast.bob.id, content="Other", clientMessageId="1")
+        assert other["code"] == "IDEMPOTENCY_MISMATCH"
+    row = await in_database(lambda: Message.objects.get(pk=message_id))
+    assert row.sealed_content is None
+    assert not await in_database(Reaction.objects.filter(message_id=message_id).exists)
+    assert not await in_database(Mention.objects.filter(conversation_id=sent["conversationId"]).exists)
+
+
+async def test_who_may_delete_for_everyone(server: LiveServer, cast: Cast) -> None:
+    """The author, also while blocked; not the recipient."""
+    async with ChatClient(server.url, cast.ann.token) as ann, ChatClient(server.url, cast.bob.token) as bob:
+        await ann.connect()
+        await bob.connect()
+        message_id = (await send(ann, cast.bob.id))["messageId"]
+        theirs = await bob.ask("delete_message", messageId=message_id, forEveryone=True)
+        assert theirs["code"] == "INSUFFICIENT_PERMISSIONS"
+        await bob.ask("block_user", userId=cast.ann.id)
+        assert (await ann.ask("delete_message", messageId=message_id, forEveryone=True))["seq"] == 2
+        assert (await bob.next(type="message_deleted"))["messageId"] == message_id
+
+
+async def test_deleting_for_oneself(server: LiveServer, cast: Cast) -> None:
+    """It is gone for this user on all devices, and for nobody else; its later events are skipped."""
+    async with ChatClient(server.url, cast.ann.token) as ann, ChatClient(server.url, cast.bob.token) as bob:
+        await ann.connect()
+        await bob.connect()
+        message_id = (await send(ann, cast.bob.id))["messageId"]
+        event = await bob.next(type="new_message")
+        async with ChatClient(server.url, cast.bob.token) as phone:
+            await phone.connect()
+            deleted = await bob.ask("delete_message", messageId=message_id)
+            assert (deleted["type"], deleted["forEveryone"]) == ("message_deleted", False)
+            assert "seq" not in deleted
+            assert await phone.next(type="message_deleted") == without(deleted)
+        again = await bob.ask("delete_message", messageId=message_id, requestId="r")
+        assert again == await bob.ask("delete_message", messageId=str(uuid.uuid4()), requestId="r")
+        assert (await bob.ask("get_messages", recipientId=cast.ann.id))["messages"] == []
+        await ann.quiet()
+        assert len((await ann.ask("get_messages", recipientId=cast.bob.id))["messages"]) == 1
+        await ann.ask("update_message", messageId=message_id, content="Hush")
+        place = {"conversationId": event["conversationId"]}
+        assert await bob.next(type="skipped") == {"type": "skipped", **place, "seq": 2}
+        await bob.tell("sync", cursors={event["conversationId"]: 0})
+        events = await bob.until(type="sync_complete")
+        assert events[:-1] == [{"type": "skipped", **place, "seq": seq} for seq in (1, 2)]
+
+
+async def test_admins_of_a_group_delete_what_others_wrote(server: LiveServer, cast: Cast) -> None:
+    """An admin of the group deletes a member's message for everyone, another member does not; frames name the group."""
+    group_id = await in_database(lambda: new_group(cast))
+    async with ChatClient(server.url, cast.ann.token) as ann, ChatClient(server.url, cast.bob.token) as bob:
+        await ann.connect()
+        await bob.connect()
+        sent = await ann.ask("send_message", conversationId=group_id, content="Hello @all")
+        assert sent["message"]["mentions"] == []
+        assert (await bob.ask("delete_message", messageId=sent["messageId"], forEveryone=True))["code"] == (
+            "INSUFFICIENT_PERMISSIONS"
+        )
+        async with ChatClient(server.url, cast.carl.token) as carl:
+            await carl.connect()
+            deleted = await carl.ask("delete_message", messageId=sent["messageId"], forEveryone=True)
+            assert (deleted["groupId"], deleted["seq"]) == (group_id, 2)
+            own = await carl.ask("send_message", conversationId=group_id, content="Hello")
+            edited = await carl.ask("update_message", messageId=own["messageId"], content="Hello @everyone")
+            assert edited["mentions"] == [{"type": "everyone"}]
+        assert await ann.next(type="message_deleted") == without(deleted)
+        assert await ann.next(type="message_edited") == without(edited)
+
+
+def new_group(cast: Cast) -> str:
+    """Make a group of ann and bob whose admin is carl."""
+    group = Conversation.objects.create(kind=Conversation.Kind.GROUP)
+    for person in (cast.ann, cast.bob, cast.carl):
+        place = Participant.objects.create(conversation=group, user=person.user, is_admin=person is cast.carl)
+        Interval.objects.create(participant=place, from_seq=1)
+    return str(group.pk)

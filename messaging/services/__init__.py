@@ -1,15 +1,20 @@
 """What messaging does, in plain synchronous Django: one module for each noun."""
 
 from messaging.services.conversations import get_messages, start_conversation
-from messaging.services.messages import edit_message
+from messaging.services.messages import delete_for_everyone, delete_for_self, edit_message
 from messaging.services.people import block_user, blocked_users, follow_user, unblock_user, unfollow_user
+from messaging.services.reactions import add_reaction, remove_reaction
 
 __all__ = [
+    "add_reaction",
     "block_user",
     "blocked_users",
+    "delete_for_everyone",
+    "delete_for_self",
     "edit_message",
     "follow_user",
     "get_messages",
+    "remove_reaction",
     "start_conversation",
     "unblock_user",
     "unfollow_user",

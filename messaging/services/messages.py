@@ -7,14 +7,17 @@ from typing import NamedTuple
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
+from msgspec import UnsetType
 
 from messaging.delivery import log, rendering
 from messaging.delivery.encryption import FINGERPRINT, Place as SealedPlace, Unreadable, keyring
+from messaging.delivery.news import ToUsers
 from messaging.delivery.profiles import UserKey, profiles_of
 from messaging.delivery.sending import EVERYONE, check_content, names_in
 from messaging.errors import Conflict, EditWindowExpired, InsufficientPermissions, MemberMuted, NotFound, UserBlocked
-from messaging.models import Conversation, Mention, Message, MessageDeletion, Participant
-from messaging.schemas import MessageEdited, wire_time
+from messaging.models import Conversation, Mention, Message, MessageDeletion, Participant, Reaction
+from messaging.protocol.envelope import encode
+from messaging.schemas import MessageDeleted, MessageEdited, wire_time
 from messaging.services.conversations import Place, access_conversation
 from messaging.services.people import is_blocked, peer_of
 
@@ -25,6 +28,11 @@ class Access(NamedTuple):
     conversation: Conversation  # locked until the transaction ends
     message: Message
     place: Place  # of the caller
+
+    @property
+    def group_id(self) -> str | UnsetType:
+        """The `groupId` of frames about it."""
+        return rendering.group_id_of(self.place.conversation_id, self.conversation.kind)
 
 
 def access_message(caller: UserKey, message_id: str) -> Access:
@@ -94,13 +102,64 @@ def edit_message(caller: UserKey, message_id: str, *, content: str) -> MessageEd
     people = profiles_of(user for user in mentioned if user is not None)
     return MessageEdited(
         conversation_id=place.conversation_id,
-        group_id=rendering.group_id_of(place.conversation_id, conversation.kind),
+        group_id=access.group_id,
         seq=event.seq,
         timestamp=event.timestamp,
         message_id=message_id,
         content=text,
         edited_at=wire_time(moment),
         mentions=[rendering.mention_of(None if user is None else people[user]) for user in mentioned],
+    )
+
+
+def delete_for_self(caller: UserKey, message_id: str, *, client_id: str | None = None) -> MessageDeleted:
+    """Hide a message from the caller alone; their other connections are told.
+
+    Raises:
+        NotFound: there is no such message for the caller, or no longer.
+
+    """
+    access = access_message(caller, message_id)
+    MessageDeletion.objects.create(message=access.message, user_id=caller)
+    reply = MessageDeleted(
+        conversation_id=access.place.conversation_id,
+        group_id=access.group_id,
+        message_id=message_id,
+        for_everyone=False,
+    )
+    log.announce(ToUsers([str(caller)], encode(reply), client_id))
+    return reply
+
+
+def delete_for_everyone(caller: UserKey, message_id: str) -> MessageDeleted:
+    """Leave a tombstone of a message: its place and its fingerprint, without text, mentions and reactions.
+
+    Raises:
+        NotFound: there is no such message for the caller.
+        InsufficientPermissions: it is somebody else's, and the caller is no admin of the group.
+        Conflict: it is deleted already.
+
+    """
+    access = access_message(caller, message_id)
+    conversation, message, place = access
+    is_admin = conversation.kind != Conversation.Kind.DIRECT and place.participant.is_admin
+    if message.sender_id != caller and not is_admin:
+        raise InsufficientPermissions("only its author, or an admin of the group, may delete a message for everyone")
+    if message.deleted_at is not None:
+        raise Conflict("the message has been deleted")
+    Mention.objects.filter(conversation=conversation, seq=message.seq).delete()
+    Reaction.objects.filter(message=message).delete()
+    message.sealed_content, message.is_pinned, message.deleted_at = None, False, log.now()
+    message.save(update_fields=("sealed_content", "is_pinned", "deleted_at"))
+    wire = {"messageId": message_id, "forEveryone": True}
+    event = log.append(conversation, "message_deleted", actor=caller, message=message, wire=wire)
+    return MessageDeleted(
+        conversation_id=place.conversation_id,
+        group_id=access.group_id,
+        seq=event.seq,
+        timestamp=event.timestamp,
+        message_id=message_id,
+        for_everyone=True,
     )
 
 
