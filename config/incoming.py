@@ -9,7 +9,9 @@ from config.frames import is_utf8, next_text
 from config.mailbox import Event, Mailbox
 from config.outgoing import Turn
 
-STEPS = 128  # of autobahn's parser in one turn of the loop; it takes two for a small frame, 20 µs each
+# Steps of autobahn's parser in one turn of the loop; it takes two for a frame. Beside a client that sends pings as fast
+# as it can, an echo takes 0.7 ms with this limit and 100 ms without.
+STEPS = 128
 
 # Why nothing is read from the socket.
 _GATEWAY = 1  # the gateway said so
@@ -62,7 +64,7 @@ class IncomingProtocol(WebSocketProtocol):  # type: ignore[misc]  # daphne has n
             steps += 1
             if steps == STEPS:
                 self._hold(_TURN)
-                self._release(_TURN)
+                self.turn.loop.call_soon(self._release, _TURN)
 
     def _take_texts(self) -> None:
         """Hand over all simple text frames at the beginning of what was received."""
@@ -108,7 +110,7 @@ class IncomingProtocol(WebSocketProtocol):  # type: ignore[misc]  # daphne has n
         self._release(_GATEWAY)
 
     def _hold(self, reason: int) -> None:
-        if self.state == self.STATE_OPEN:
+        if self.state == self.STATE_OPEN or reason == _TURN:
             self._holds |= reason
             self.transport.pauseProducing()
 

@@ -5,9 +5,11 @@ import itertools
 import socket
 import time
 from collections.abc import Iterator
+from unittest.mock import Mock
 
 import pytest
 
+from config.incoming import STEPS, IncomingProtocol
 from tests.server_app import FLOOD_FRAME
 from tests.server_socket import BINARY, PING, PONG, TEXT, AppServer, Frame, RawClient, frame
 
@@ -129,6 +131,36 @@ def test_a_client_that_floods_others_do_not_notice(server: AppServer) -> None:
                     client.socket.send(data * 100_000)
                 other.text("my turn")
                 other.expect_text("my turn")
+
+
+@pytest.mark.parametrize("state", [IncomingProtocol.STATE_OPEN, IncomingProtocol.STATE_CLOSING])
+def test_the_parser_takes_its_turn_and_no_more(state: int) -> None:
+    """After so many steps it goes on in the loop's next turn, also while closing."""
+
+    class Endless(IncomingProtocol):
+        """A connection whose input does not end."""
+
+        current_frame = "one that is not finished"
+        failedByMe = False  # noqa: N815  autobahn's name
+        data = b"more"
+        steps = 0
+
+        def processData(self) -> bool:  # noqa: N802  autobahn's name
+            """Count a step."""
+            self.steps += 1
+            return True
+
+    protocol = Endless()
+    protocol.state = state
+    protocol.transport, protocol.turn = Mock(), Mock()
+    protocol.consumeData()
+    assert protocol.steps == STEPS
+    protocol.transport.pauseProducing.assert_called_once_with()
+    release, reason = protocol.turn.loop.call_soon.call_args.args
+    release(reason)
+    go_on = protocol.turn.loop.call_soon.call_args.args[0]
+    go_on()
+    assert protocol.steps == 2 * STEPS
 
 
 def test_frames_before_the_accept_wait(server: AppServer) -> None:
