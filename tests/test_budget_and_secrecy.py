@@ -12,6 +12,9 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
+from messaging import services
+from messaging.delivery import doors
+from messaging.schemas import GetMessages
 from tests.cast import Cast
 from tests.client import ChatClient
 from tests.database import in_database
@@ -29,7 +32,9 @@ def count_statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             original = getattr(cursor, name)
 
             def counting(self: Any, *args: Any, _original: Any = original, **kwargs: Any) -> Any:
-                seen.append("statement")
+                # Django's cursors on PostgreSQL are psycopg's underneath: count them once.
+                if isinstance(self, CursorWrapper) or type(self) is psycopg.Cursor:
+                    seen.append("statement")
                 return _original(self, *args, **kwargs)
 
             monkeypatch.setattr(cursor, name, counting)
@@ -57,6 +62,41 @@ async def test_a_batch_costs_what_one_message_costs(
     assert 1 <= one.count("transaction") <= 3  # the batch's own, and what the ORM nests in it without a commit
     assert seen.count("statement") <= 2 * one.count("statement")
     assert seen.count("transaction") <= 2 * one.count("transaction")
+
+
+# Statements at most, the savepoints and locks of a transaction included, on either database; and whether it writes.
+BUDGETS: dict[str, tuple[int, bool]] = {
+    "start_conversation": (24, True),
+    "get_messages": (14, False),
+    "block_user": (14, True),
+    "unblock_user": (6, True),
+    "follow_user": (8, True),
+    "unfollow_user": (6, True),
+    "blocked_users": (2, False),
+}
+
+
+@pytest.mark.parametrize("name", BUDGETS)
+async def test_requests_stay_within_their_budgets(
+    engine: Engine, cast: Cast, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """A request takes a bounded number of statements however much there is, and a reading one opens no transaction."""
+    ann = engine.caller(cast.ann)
+    for number in range(60):
+        await engine.send(ann, cast.bob, f"@{cast.bob.name} {number}")
+    budget, writes = BUDGETS[name]
+    argument: tuple[Any, ...] = () if name == "blocked_users" else (cast.bob.id,)
+    if name == "get_messages":
+        argument = (GetMessages(recipient_id=cast.bob.id, include_total=True),)
+    service = getattr(services, name)
+    key = cast.ann.user.pk
+    seen = count_statements(monkeypatch)
+    if writes:
+        await in_database(lambda: doors.write(service, key, *argument, command_id=uuid.uuid4()))
+    else:
+        await in_database(lambda: doors.read(service, key, *argument))
+    assert seen.count("statement") <= budget
+    assert (seen.count("transaction") > 0) == writes
 
 
 async def test_the_text_of_a_message_is_stored_nowhere(server: LiveServer, cast: Cast) -> None:
