@@ -16,15 +16,19 @@ from messaging.schemas import (
     AddReaction,
     BlockedUsers,
     BlockUser,
+    ConversationDeleted,
     ConversationStarted,
+    DeleteConversation,
     DeleteMessage,
     FollowUser,
     GetBlockedUsers,
     GetMessages,
+    MarkRead,
     MessageDeleted,
     MessageEdited,
     Messages,
     MessageSent,
+    MessagesRead,
     ReactionAdded,
     ReactionRemoved,
     RemoveReaction,
@@ -95,6 +99,18 @@ class MessagingConsumer:
     async def remove_reaction(self, caller: Caller, request: RemoveReaction) -> ReactionRemoved:
         """Take the caller's emoji away."""
         return await writing(caller, services.remove_reaction, caller.user.key, request.message_id, emoji=request.emoji)
+
+    @handles(MarkRead)
+    async def mark_read(self, caller: Caller, request: MarkRead) -> MessagesRead:
+        """Move the caller's read position on."""
+        client_id = caller.connection.client_id
+        return await writing(caller, services.mark_read, caller.user.key, request, client_id=client_id)
+
+    @handles(DeleteConversation)
+    async def delete_conversation(self, caller: Caller, request: DeleteConversation) -> ConversationDeleted:
+        """Hide everything up to now for the caller alone."""
+        key, client_id = caller.user.key, caller.connection.client_id
+        return await writing(caller, services.delete_conversation, key, request.conversation_id, client_id=client_id)
 
     @handles(BlockUser)
     async def block_user(self, caller: Caller, request: BlockUser) -> UserBlockedReply:

@@ -354,6 +354,40 @@ class ReactionRemoved(Reacted, frozen=True, kw_only=True, tag="reaction_removed"
     """This emoji of this user is not there (any more)."""
 
 
+# Where people stand in conversations.
+
+
+class MarkRead(Request, frozen=True, kw_only=True):
+    """Say how far one has read: up to a seq of a conversation, or up to a message."""
+
+    wire_types: ClassVar[tuple[str, ...]] = ("mark_read", "mark_message_read")
+    conversation_id: ConversationId | None = None
+    seq: Seq | None = None
+    message_id: MessageId | None = None
+
+
+class MessagesRead(Frame, frozen=True, kw_only=True, tag="messages_read", tag_field="type"):
+    """How far somebody has read."""
+
+    conversation_id: str
+    user_id: str
+    read_seq: int
+    changed: bool | UnsetType = UNSET  # False in a reply: it was there already
+
+
+class DeleteConversation(Request, frozen=True, kw_only=True):
+    """Hide everything up to now for oneself alone."""
+
+    wire_types: ClassVar[tuple[str, ...]] = ("delete_conversation",)
+    conversation_id: ConversationId
+
+
+class ConversationDeleted(Frame, frozen=True, kw_only=True, tag="conversation_deleted", tag_field="type"):
+    """Everything up to now is hidden for this user."""
+
+    conversation_id: str
+
+
 # People.
 
 

@@ -35,6 +35,23 @@ class Access(NamedTuple):
         return rendering.group_id_of(self.place.conversation_id, self.conversation.kind)
 
 
+def access_message_unlocked(caller: UserKey, message_id: str) -> tuple[Message, Place]:
+    """Return a message that the caller may see, and the caller's place in its conversation, which is not locked.
+
+    Raises:
+        NotFound: there is none, or it is not the caller's to see, as for `access_message`.
+
+    """
+    message = Message.objects.filter(pk=message_id).first()
+    if message is None:
+        raise NotFound
+    place = access_conversation(caller, str(message.conversation_id))
+    is_hidden = MessageDeletion.objects.filter(message=message, user_id=caller).exists()
+    if message.seq < place.visible_from or is_hidden:
+        raise NotFound
+    return message, place
+
+
 def access_message(caller: UserKey, message_id: str) -> Access:
     """Return a message that the caller may see, its conversation locked.
 
@@ -47,11 +64,8 @@ def access_message(caller: UserKey, message_id: str) -> Access:
     if conversation_id is None:
         raise NotFound
     conversation = Conversation.objects.select_for_update(no_key=True).get(pk=conversation_id)
-    place = access_conversation(caller, str(conversation_id))
     # Read again: what another transaction did to it has been committed now.
-    message = Message.objects.filter(pk=message_id, seq__gte=place.visible_from).first()
-    if message is None or MessageDeletion.objects.filter(message=message, user_id=caller).exists():
-        raise NotFound
+    message, place = access_message_unlocked(caller, message_id)
     return Access(conversation, message, place)
 
 
