@@ -17,11 +17,13 @@ from messaging.schemas import (
     BlockedUsers,
     BlockUser,
     ConversationDeleted,
+    Conversations,
     ConversationStarted,
     DeleteConversation,
     DeleteMessage,
     FollowUser,
     GetBlockedUsers,
+    GetConversations,
     GetMessages,
     MarkRead,
     MessageDeleted,
@@ -105,6 +107,11 @@ class MessagingConsumer:
         """Move the caller's read position on."""
         client_id = caller.connection.client_id
         return await writing(caller, services.mark_read, caller.user.key, request, client_id=client_id)
+
+    @handles(GetConversations)
+    async def get_conversations(self, caller: Caller, request: GetConversations) -> Conversations:
+        """List the caller's conversations."""
+        return await reading(services.get_conversations, caller.user.key, request)
 
     @handles(DeleteConversation)
     async def delete_conversation(self, caller: Caller, request: DeleteConversation) -> ConversationDeleted:

@@ -375,6 +375,39 @@ class MessagesRead(Frame, frozen=True, kw_only=True, tag="messages_read", tag_fi
     changed: bool | UnsetType = UNSET  # False in a reply: it was there already
 
 
+class GetConversations(Request, frozen=True, kw_only=True):
+    """List one's conversations, those with the newest message first."""
+
+    wire_types: ClassVar[tuple[str, ...]] = ("get_conversations",)
+    limit: PageLimit = 50
+    before: Annotated[str, Meta(max_length=256)] | None = None  # the `next_cursor` of the page before
+
+
+class ConversationView(Frame, frozen=True, kw_only=True):
+    """A conversation in somebody's list."""
+
+    conversation_id: str
+    group_id: str | UnsetType = UNSET
+    kind: str
+    peer: Profile | UnsetType = UNSET  # in direct conversations
+    last_message: MessageView | None
+    last_seq: int
+    read_seq: int
+    unread_count: int
+    mention_count: int
+    peer_read_seq: int | None  # None in groups and while blocked
+    peer_delivered_seq: int | None
+    updated_at: str
+
+
+class Conversations(Frame, frozen=True, kw_only=True, tag="conversations", tag_field="type"):
+    """A page of somebody's conversations."""
+
+    conversations: list[ConversationView]
+    has_more: bool
+    next_cursor: str | None
+
+
 class DeleteConversation(Request, frozen=True, kw_only=True):
     """Hide everything up to now for oneself alone."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
@@ -180,13 +180,16 @@ def view_of(
     )
 
 
-def page_views(rows: Sequence[MessageRow], viewer: UserKey, *, visible_from: int) -> list[MessageView]:
+def page_views(
+    rows: Sequence[MessageRow], viewer: UserKey, *, visible_from: int | Mapping[UUID, int]
+) -> list[MessageView]:
     """Return a page as one reader sees it, in at most five queries whatever is on it.
 
     Args:
-        rows: messages of one conversation that the viewer may see.
+        rows: messages that the viewer may see.
         viewer: the reader, for what they deleted for themselves.
-        visible_from: the first seq they may see; excerpts of older messages are left out.
+        visible_from: the first seq they may see, in the one conversation or in each; excerpts of older messages are
+            left out.
 
     """
     contents = [open_content(row) for row in rows]
@@ -200,7 +203,8 @@ def page_views(rows: Sequence[MessageRow], viewer: UserKey, *, visible_from: int
         quote = quotes.get(row.reply_to_id) if row.reply_to_id else None
         if quote is None or row.reply_to_id is None:
             return None
-        return reply_to(quote, may_see=quote.seq >= visible_from and row.reply_to_id not in hidden)
+        first = visible_from if isinstance(visible_from, int) else visible_from[row.conversation_id]
+        return reply_to(quote, may_see=quote.seq >= first and row.reply_to_id not in hidden)
 
     return [
         view_of(

@@ -1,0 +1,224 @@
+"""The list of somebody's conversations: at most nine queries, whatever is on the page."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import datetime as dt
+import json
+import uuid
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django.db.models import BigIntegerField, Case, Count, Exists, F, OuterRef, Q, QuerySet, Subquery, Value, When
+from django.db.models.functions import Coalesce, Greatest
+from msgspec import UNSET
+
+from messaging.delivery import rendering
+from messaging.delivery.doors import snapshot
+from messaging.delivery.profiles import NOBODY, UserKey, profiles_of
+from messaging.models import Block, Conversation, Interval, Mention, Message, MessageDeletion, Participant
+from messaging.protocol.errors import ValidationFailed
+from messaging.schemas import Conversations, ConversationView, GetConversations, MessageView, Profile, wire_time
+
+COUNTED = (Message.Kind.TEXT, Message.Kind.ANNOUNCEMENT)
+
+
+class _Row(NamedTuple):
+    """A conversation of the caller, in the order of `_ROW_FIELDS`."""
+
+    interval_id: int
+    conversation_id: UUID
+    kind: str
+    last_seq: int
+    read_seq: int
+    visible_from: int
+    last_message_id: UUID | None
+    moved_at: dt.datetime
+
+
+_ROW_FIELDS = (
+    "id",
+    "participant__conversation_id",
+    "participant__conversation__kind",
+    "participant__conversation__last_seq",
+    "participant__read_seq",
+    "visible_from",
+    "last_message_id",
+    "moved_at",
+)
+
+
+class _Peer(NamedTuple):
+    """The other person of a direct conversation."""
+
+    profile: Profile
+    read_seq: int | None  # None while one has blocked the other
+    delivered_seq: int | None
+
+
+class _Counts(NamedTuple):
+    """How much of a conversation is unread."""
+
+    unread: int
+    mentions: int
+
+
+def get_conversations(caller: UserKey, request: GetConversations) -> Conversations:
+    """Return a page of the caller's conversations, those with the newest message first.
+
+    Direct conversations are listed once they hold a message that the caller may see, groups unless the caller has
+    deleted them and nothing has been said since.
+
+    Raises:
+        ValidationFailed: the cursor is none of ours.
+
+    """
+    with snapshot():
+        found = _listed(caller)
+        if request.before is not None:
+            moved_at, conversation_id = _opened(request.before)
+            earlier = Q(moved_at=moved_at, participant__conversation_id__lt=conversation_id)
+            found = found.filter(Q(moved_at__lt=moved_at) | earlier)
+        rows = [_Row._make(row) for row in found.values_list(*_ROW_FIELDS)[: request.limit + 1]]
+        page, has_more = rows[: request.limit], len(rows) > request.limit
+        return Conversations(
+            conversations=_views(caller, page),
+            has_more=has_more,
+            next_cursor=_cursor(page[-1]) if has_more else None,
+        )
+
+
+def _places(caller: UserKey) -> QuerySet[Interval, Any]:
+    """Return the open stretches of the caller, with the first seq that they may see."""
+    is_open_history = When(participant__conversation__kind=Conversation.Kind.COMMUNITY, then=Value(1))
+    return Interval.objects.filter(participant__user_id=caller, to_seq=None).annotate(
+        visible_from=Greatest(
+            Case(is_open_history, default=F("from_seq"), output_field=BigIntegerField()),
+            F("participant__cleared_seq") + 1,
+            output_field=BigIntegerField(),
+        )
+    )
+
+
+def _visible(caller: UserKey) -> QuerySet[Message]:
+    """Return the messages that the caller may see in the conversation of the outer query's stretch."""
+    deletions = MessageDeletion.objects.filter(message_id=OuterRef("pk"), user_id=caller)
+    return Message.objects.filter(
+        ~Exists(deletions),
+        conversation_id=OuterRef("participant__conversation_id"),
+        seq__gte=OuterRef("visible_from"),
+    )
+
+
+def _listed(caller: UserKey) -> QuerySet[Interval, Any]:
+    """Return what the list shows, in its order."""
+    newest = _visible(caller).order_by("-seq").values("pk")[:1]
+    conversation = "participant__conversation__"
+    return (
+        _places(caller)
+        .exclude(participant__conversation__state=Conversation.State.DELETED)
+        .annotate(
+            last_message_id=Subquery(newest),
+            moved_at=Coalesce(f"{conversation}last_message_at", f"{conversation}created_at"),
+        )
+        .filter(
+            Q(last_message_id__isnull=False)
+            | (~Q(participant__conversation__kind=Conversation.Kind.DIRECT) & Q(participant__cleared_seq=0))
+        )
+        .order_by("-moved_at", "-participant__conversation_id")
+    )
+
+
+def _views(caller: UserKey, page: Sequence[_Row]) -> list[ConversationView]:
+    if not page:
+        return []
+    counts = _counts(caller, page)
+    messages = _last_messages(caller, page)
+    peers = _peers(caller, [row.conversation_id for row in page if row.kind == Conversation.Kind.DIRECT])
+    return [
+        _view(row, counts[row.interval_id], messages.get(row.last_message_id), peers.get(row.conversation_id))
+        for row in page
+    ]
+
+
+def _view(row: _Row, counts: _Counts, last_message: MessageView | None, peer: _Peer | None) -> ConversationView:
+    conversation_id = str(row.conversation_id)
+    is_direct = row.kind == Conversation.Kind.DIRECT
+    peer = peer or _Peer(NOBODY, None, None)
+    return ConversationView(
+        conversation_id=conversation_id,
+        group_id=rendering.group_id_of(conversation_id, row.kind),
+        kind=row.kind,
+        peer=peer.profile if is_direct else UNSET,
+        last_message=last_message,
+        last_seq=row.last_seq,
+        read_seq=row.read_seq,
+        unread_count=counts.unread,
+        mention_count=counts.mentions,
+        peer_read_seq=peer.read_seq,
+        peer_delivered_seq=peer.delivered_seq,
+        updated_at=wire_time(row.moved_at),
+    )
+
+
+def _counts(caller: UserKey, page: Sequence[_Row]) -> dict[int, _Counts]:
+    """Return what is unread by stretch; one query."""
+    unread = (
+        _visible(caller)
+        .filter(seq__gt=OuterRef("participant__read_seq"), kind__in=COUNTED, deleted_at=None)
+        .exclude(sender_id=caller)
+    )
+    mentions = Mention.objects.filter(
+        Q(user_id=caller) | Q(user=None), conversation_id=OuterRef("conversation_id"), seq=OuterRef("seq")
+    )
+    found = (
+        _places(caller)
+        .filter(pk__in=[row.interval_id for row in page])
+        .annotate(unread=_count(unread), mentioned=_count(unread.filter(Exists(mentions))))
+    )
+    return {key: _Counts(*numbers) for key, *numbers in found.values_list("pk", "unread", "mentioned")}
+
+
+def _count(messages: QuerySet[Message]) -> Coalesce:
+    """Return the number of messages in a conversation as part of another query."""
+    counted = messages.order_by().values("conversation_id").annotate(number=Count("pk")).values("number")
+    return Coalesce(Subquery(counted), 0)
+
+
+def _last_messages(caller: UserKey, page: Sequence[_Row]) -> dict[UUID | None, MessageView]:
+    visible_from = {row.conversation_id: row.visible_from for row in page}
+    found = Message.objects.filter(pk__in=[row.last_message_id for row in page if row.last_message_id])
+    rows = rendering.rows_of(found.values_list(*rendering.ROW_FIELDS))
+    views = rendering.page_views(rows, caller, visible_from=visible_from)
+    return {row.id: view for row, view in zip(rows, views, strict=True)}
+
+
+def _peers(caller: UserKey, conversation_ids: Sequence[UUID]) -> dict[UUID, _Peer]:
+    """Return the other people of direct conversations; three queries at the most."""
+    found = Participant.objects.filter(conversation_id__in=conversation_ids).exclude(user_id=caller)
+    places = list(found.values_list("conversation_id", "user_id", "read_seq", "delivered_seq"))
+    profiles = profiles_of(user for _, user, _, _ in places)
+    blocks = Block.objects.filter(
+        Q(blocker_id=caller, blocked__in=profiles) | Q(blocked_id=caller, blocker__in=profiles)
+    )
+    blocked = {user for pair in blocks.values_list("blocker_id", "blocked_id") for user in pair}
+    return {
+        conversation_id: _Peer(profiles[user], *((None, None) if user in blocked else (read_seq, delivered_seq)))
+        for conversation_id, user, read_seq, delivered_seq in places
+    }
+
+
+def _cursor(row: _Row) -> str:
+    place = json.dumps([row.moved_at.isoformat(), str(row.conversation_id)])
+    return base64.urlsafe_b64encode(place.encode()).decode()
+
+
+def _opened(cursor: str) -> tuple[dt.datetime, UUID]:
+    try:
+        moved_at, conversation_id = json.loads(base64.urlsafe_b64decode(cursor))
+        moment = dt.datetime.fromisoformat(moved_at).astimezone(dt.UTC)
+        return moment, uuid.UUID(conversation_id)
+    except (binascii.Error, ValueError, TypeError, AttributeError, OverflowError) as error:
+        raise ValidationFailed("before has to be the nextCursor of another page", field="before") from error
