@@ -9,6 +9,7 @@ from messaging.delivery.caller import Caller
 from messaging.delivery.memberships import user_key
 from messaging.delivery.sending import SendCommand, check_content
 from messaging.errors import NotFound
+from messaging.gateway.typing import TypingRelay
 from messaging.gateway.worker import reading, submit, writing
 from messaging.protocol.errors import ValidationFailed
 from messaging.protocol.registry import handles
@@ -37,6 +38,7 @@ from messaging.schemas import (
     SendMessage,
     Sent,
     StartConversation,
+    Typing,
     UnblockUser,
     UnfollowUser,
     UpdateMessage,
@@ -49,6 +51,10 @@ from messaging.schemas import (
 
 class MessagingConsumer:
     """Direct messages and everything that both kinds of conversation share."""
+
+    def __init__(self) -> None:
+        """Start with nobody typing."""
+        self._typing = TypingRelay()
 
     @handles(StartConversation)
     async def start_conversation(self, caller: Caller, request: StartConversation) -> ConversationStarted:
@@ -101,6 +107,11 @@ class MessagingConsumer:
     async def remove_reaction(self, caller: Caller, request: RemoveReaction) -> ReactionRemoved:
         """Take the caller's emoji away."""
         return await writing(caller, services.remove_reaction, caller.user.key, request.message_id, emoji=request.emoji)
+
+    @handles(Typing)
+    async def typing(self, caller: Caller, request: Typing) -> None:
+        """Tell the others that the caller types, or no more; there is no reply."""
+        await self._typing.relay(caller, request)
 
     @handles(MarkRead)
     async def mark_read(self, caller: Caller, request: MarkRead) -> MessagesRead:

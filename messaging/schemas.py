@@ -375,6 +375,24 @@ class MessagesRead(Frame, frozen=True, kw_only=True, tag="messages_read", tag_fi
     changed: bool | UnsetType = UNSET  # False in a reply: it was there already
 
 
+class Typing(Request, frozen=True, kw_only=True):
+    """Say that one is typing, or no more."""
+
+    wire_types: ClassVar[tuple[str, ...]] = ("typing",)
+    conversation_id: ConversationId | None = None
+    recipient_id: UserId | None = None
+    group_id: ConversationId | None = None
+    is_typing: bool
+
+
+class UserTyping(Frame, frozen=True, kw_only=True, tag="user_typing", tag_field="type"):
+    """Somebody is typing, or no more."""
+
+    conversation_id: str
+    user_id: str
+    is_typing: bool
+
+
 class GetConversations(Request, frozen=True, kw_only=True):
     """List one's conversations, those with the newest message first."""
 

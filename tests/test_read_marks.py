@@ -1,4 +1,4 @@
-"""Read positions, conversations deleted for oneself, and typing."""
+"""Read positions, and conversations deleted for oneself."""
 
 import uuid
 from typing import Any

@@ -16,7 +16,7 @@ from messaging.delivery.storage import rows
 from messaging.errors import NotFound, UserBlocked
 from messaging.models import Conversation, Message, MessageDeletion, Participant
 from messaging.protocol.errors import ValidationFailed
-from messaging.schemas import ConversationStarted, GetMessages, Messages, MessageView
+from messaging.schemas import ConversationStarted, GetMessages, Messages, MessageView, Typing
 from messaging.services.people import access_user, is_blocked, lock_direct_conversation
 
 PAGE_BYTES_MAX = 1024 * 1024  # of content in UTF-8
@@ -96,7 +96,7 @@ def get_messages(caller: UserKey, request: GetMessages) -> Messages:
     """
     _check_page(request)
     with snapshot():
-        place = _access(caller, request)
+        place = access_named(caller, request)
         if place is None:
             return Messages(conversation_id="", messages=[], has_more=False)
         views, has_more = _page(caller, place, request)
@@ -107,20 +107,23 @@ def get_messages(caller: UserKey, request: GetMessages) -> Messages:
 
 
 def _check_page(request: GetMessages) -> None:
-    places = {
-        "conversationId": request.conversation_id,
-        "recipientId": request.recipient_id,
-        "groupId": request.group_id,
-    }
-    if sum(value is not None for value in places.values()) != 1:
-        raise ValidationFailed("name exactly one of conversationId, recipientId and groupId", field="conversationId")
     pages = {"before": request.before, "after": request.after, "offset": request.offset}
     given = [name for name, value in pages.items() if value is not None]
     if len(given) > 1:
         raise ValidationFailed("name only one of before, after and offset", field=given[1])
 
 
-def _access(caller: UserKey, request: GetMessages) -> Place | None:
+def access_named(caller: UserKey, request: GetMessages | Typing) -> Place | None:
+    """Return the caller's place in what a request names, or None while they have no conversation with that person.
+
+    Raises:
+        ValidationFailed: not exactly one conversation is named, or the caller.
+        NotFound: the caller is no member of it, or there is no such user.
+
+    """
+    named = (request.conversation_id, request.recipient_id, request.group_id)
+    if sum(value is not None for value in named) != 1:
+        raise ValidationFailed("name exactly one of conversationId, recipientId and groupId", field="conversationId")
     if request.recipient_id is not None:
         return access_direct_conversation(caller, request.recipient_id)
     place = access_conversation(caller, request.conversation_id or request.group_id or "")

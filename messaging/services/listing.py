@@ -18,9 +18,10 @@ from msgspec import UNSET
 from messaging.delivery import rendering
 from messaging.delivery.doors import snapshot
 from messaging.delivery.profiles import NOBODY, UserKey, profiles_of
-from messaging.models import Block, Conversation, Interval, Mention, Message, MessageDeletion, Participant
+from messaging.models import Conversation, Interval, Mention, Message, MessageDeletion, Participant
 from messaging.protocol.errors import ValidationFailed
 from messaging.schemas import Conversations, ConversationView, GetConversations, MessageView, Profile, wire_time
+from messaging.services.people import blocked_with
 
 COUNTED = (Message.Kind.TEXT, Message.Kind.ANNOUNCEMENT)
 
@@ -200,10 +201,7 @@ def _peers(caller: UserKey, conversation_ids: Sequence[UUID]) -> dict[UUID, _Pee
     found = Participant.objects.filter(conversation_id__in=conversation_ids).exclude(user_id=caller)
     places = list(found.values_list("conversation_id", "user_id", "read_seq", "delivered_seq"))
     profiles = profiles_of(user for _, user, _, _ in places)
-    blocks = Block.objects.filter(
-        Q(blocker_id=caller, blocked__in=profiles) | Q(blocked_id=caller, blocker__in=profiles)
-    )
-    blocked = {user for pair in blocks.values_list("blocker_id", "blocked_id") for user in pair}
+    blocked = blocked_with(caller, profiles.keys())
     return {
         conversation_id: _Peer(profiles[user], *((None, None) if user in blocked else (read_seq, delivered_seq)))
         for conversation_id, user, read_seq, delivered_seq in places

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractBaseUser
+from django.db.models import Q
 
 from messaging.delivery import log
 from messaging.delivery.memberships import user_key
@@ -80,6 +83,12 @@ def is_blocked(one: UserKey, other: UserKey) -> bool:
     """Return whether either has blocked the other."""
     pairs = Block.objects.filter(blocker_id__in=(one, other), blocked_id__in=(one, other))
     return pairs.exists()
+
+
+def blocked_with(caller: UserKey, others: Collection[UserKey]) -> set[UserKey]:
+    """Return those of some users with whom the caller has a block, either way."""
+    found = Block.objects.filter(Q(blocker_id=caller, blocked__in=others) | Q(blocked_id=caller, blocker__in=others))
+    return {user for pair in found.values_list("blocker_id", "blocked_id") for user in pair} - {caller}
 
 
 def peer_of(conversation_id: str, caller: UserKey) -> UserKey | None:
