@@ -13,35 +13,39 @@ from messaging.gateway.typing import TypingRelay
 from messaging.gateway.worker import reading, submit, writing
 from messaging.protocol.errors import ValidationFailed
 from messaging.protocol.registry import handles
-from messaging.schemas import (
-    AddReaction,
-    BlockedUsers,
-    BlockUser,
+from messaging.schemas.conversations import (
     ConversationDeleted,
     Conversations,
     ConversationStarted,
     DeleteConversation,
-    DeleteMessage,
-    FollowUser,
-    GetBlockedUsers,
     GetConversations,
-    GetMessages,
     MarkRead,
+    MessagesRead,
+    StartConversation,
+    Typing,
+)
+from messaging.schemas.messages import (
+    AddReaction,
+    DeleteMessage,
+    GetMessages,
     MessageDeleted,
     MessageEdited,
     Messages,
     MessageSent,
-    MessagesRead,
     ReactionAdded,
     ReactionRemoved,
     RemoveReaction,
     SendMessage,
     Sent,
-    StartConversation,
-    Typing,
+    UpdateMessage,
+)
+from messaging.schemas.people import (
+    BlockedUsers,
+    BlockUser,
+    FollowUser,
+    GetBlockedUsers,
     UnblockUser,
     UnfollowUser,
-    UpdateMessage,
     UserBlockedReply,
     UserFollowed,
     UserUnblocked,

@@ -14,7 +14,7 @@ from django.db.backends.utils import CursorWrapper
 
 from messaging import services
 from messaging.delivery import doors
-from messaging.schemas import GetMessages
+from messaging.schemas.messages import GetMessages
 from tests.cast import Cast
 from tests.client import ChatClient
 from tests.database import in_database

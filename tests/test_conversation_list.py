@@ -9,7 +9,7 @@ from django.test.utils import CaptureQueriesContext
 
 from messaging.delivery import profiles
 from messaging.models import Conversation, Interval, Participant
-from messaging.schemas import GetConversations
+from messaging.schemas.conversations import GetConversations
 from messaging.services import get_conversations
 from tests.cast import Cast, Person, new_person
 from tests.client import ChatClient, Frame

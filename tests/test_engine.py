@@ -25,7 +25,7 @@ from messaging.delivery.writer import Writer
 from messaging.errors import IdempotencyMismatch, NotFound
 from messaging.models import Conversation, Event, Message
 from messaging.protocol.errors import InternalError, ServerBusy
-from messaging.schemas import MessageSent
+from messaging.schemas.messages import MessageSent
 from tests.cast import Cast, Person
 from tests.database import in_database
 

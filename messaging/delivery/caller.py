@@ -8,7 +8,7 @@ from msgspec import UNSET, UnsetType
 
 from messaging.delivery.hub import Session
 from messaging.delivery.profiles import NOBODY as NO_PROFILE, UserKey
-from messaging.schemas import Profile
+from messaging.schemas.wire import Profile
 
 
 @dataclass(frozen=True, slots=True)

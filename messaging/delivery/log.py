@@ -28,7 +28,8 @@ from messaging.delivery.publishing import publish_after_commit
 from messaging.delivery.rendering import MessageRow
 from messaging.models import Conversation, Event, Message
 from messaging.protocol.envelope import encode
-from messaging.schemas import MentionOf, Profile, ReplyTo, Skipped, wire_time
+from messaging.schemas.messages import MentionOf, ReplyTo
+from messaging.schemas.wire import Profile, Skipped, wire_time
 
 MESSAGE_EVENTS = frozenset({"new_message", "new_group_message", "new_announcement"})
 EDIT_EVENT = "message_edited"

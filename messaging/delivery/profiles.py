@@ -10,7 +10,7 @@ from cachetools import TTLCache
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractBaseUser
 
-from messaging.schemas import Profile
+from messaging.schemas.wire import Profile
 
 UserKey = Any  # a primary key of settings.AUTH_USER_MODEL, of whatever type it is there
 PROFILE_SECONDS = 300

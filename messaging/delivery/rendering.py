@@ -15,7 +15,8 @@ from msgspec import UNSET, UnsetType
 from messaging.delivery.encryption import Place, Unreadable, keyring
 from messaging.delivery.profiles import UserKey, profiles_of
 from messaging.models import Conversation, Mention, Message, MessageDeletion, Reaction
-from messaging.schemas import MentionOf, MessageView, Profile, ReactionCount, ReplyTo, wire_time
+from messaging.schemas.messages import MentionOf, MessageView, ReactionCount, ReplyTo
+from messaging.schemas.wire import Profile, wire_time
 
 logger = logging.getLogger(__name__)
 EXCERPT_CHARACTERS = 100

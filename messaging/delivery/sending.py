@@ -20,7 +20,7 @@ from messaging.delivery.rows import Facts, Known, LockedConversation, NewMention
 from messaging.errors import Conflict, IdempotencyMismatch, InsufficientPermissions, MemberMuted, NotFound, UserBlocked
 from messaging.models import Conversation, Message, new_id
 from messaging.protocol.errors import ChatError, ValidationFailed
-from messaging.schemas import Sent
+from messaging.schemas.messages import Sent
 
 NOT_FOLLOWING = "NOT_FOLLOWING"
 _NAME = re.compile(r"@([\w.@+-]{1,150})")

@@ -16,7 +16,8 @@ from messaging.delivery.rows import NewRow, Peer
 from messaging.delivery.sending import Appended, Repeated, SendCommand
 from messaging.models import Conversation
 from messaging.protocol.envelope import encode, encode_reply
-from messaging.schemas import MESSAGE_EVENTS, MentionOf, MessageView, ReplyTo, Sent, wire_time
+from messaging.schemas.messages import MESSAGE_EVENTS, MentionOf, MessageView, ReplyTo, Sent
+from messaging.schemas.wire import wire_time
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from messaging.delivery.sending import Appended, Outcome, Repeated, SendCommand,
 from messaging.delivery.sent import Result, result_of_appended, result_of_repeated
 from messaging.errors import NotFound
 from messaging.protocol.errors import ChatError, InternalError, ServerBusy
-from messaging.schemas import Sent
+from messaging.schemas.messages import Sent
 
 logger = logging.getLogger(__name__)
 BATCH_MAX = 500  # messages in one transaction

@@ -16,7 +16,8 @@ from messaging.errors import Conflict
 from messaging.gateway.tokens import Claims, check_token
 from messaging.protocol.close_codes import CloseCode
 from messaging.protocol.errors import AuthError, ServerBusy, TokenExpired, ValidationFailed
-from messaging.schemas import AuthSuccess, Connect, Connected, SyncComplete, TokenExpiring, wire_now, wire_time
+from messaging.schemas.sessions import AuthSuccess, Connect, Connected, SyncComplete, TokenExpiring
+from messaging.schemas.wire import wire_now, wire_time
 from messaging.services import sessions
 
 if TYPE_CHECKING:

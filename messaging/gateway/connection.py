@@ -34,7 +34,8 @@ from messaging.protocol.close_codes import CloseCode, goodbye
 from messaging.protocol.envelope import Call, Refused, decode, encode, encode_reply
 from messaging.protocol.errors import AuthError, AuthRequired, ChatError, InternalError, InvalidJson, UnsupportedFormat
 from messaging.protocol.registry import Routes
-from messaging.schemas import Sequenced, SessionRevoked
+from messaging.schemas.sessions import SessionRevoked
+from messaging.schemas.wire import Sequenced
 
 logger = logging.getLogger(__name__)
 IN_FLIGHT_MAX = 64  # requests of one connection; beyond it nothing more is read

@@ -7,7 +7,8 @@ from typing import cast
 from messaging.delivery.caller import Caller
 from messaging.gateway.connection import Connection
 from messaging.protocol.registry import handles
-from messaging.schemas import Ack, Connect, Ping, Pong, Sync, Test, TestResponse, wire_now
+from messaging.schemas.sessions import Ack, Connect, Ping, Pong, Sync, Test, TestResponse
+from messaging.schemas.wire import wire_now
 
 
 class SessionConsumer:

@@ -10,7 +10,7 @@ from messaging.delivery.caller import Caller
 from messaging.delivery.news import ToUsers
 from messaging.gateway.worker import Worker, reading
 from messaging.protocol.envelope import encode
-from messaging.schemas import Typing, UserTyping
+from messaging.schemas.conversations import Typing, UserTyping
 from messaging.services.typing import Audience, typing_audience
 
 INTERVAL_SECONDS = 1.0  # between two relays of "is typing" by one user to one conversation

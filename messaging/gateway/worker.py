@@ -31,7 +31,8 @@ from messaging.delivery.writer import Writer
 from messaging.gateway.batching import Batcher
 from messaging.protocol.envelope import encode_reply
 from messaging.protocol.errors import AuthError, ServerBusy
-from messaging.schemas import Sent, Sequenced
+from messaging.schemas.messages import Sent
+from messaging.schemas.wire import Sequenced
 from messaging.services import sessions
 from messaging.services.sessions import Admission, Credentials
 

@@ -16,7 +16,8 @@ from messaging.delivery.storage import rows
 from messaging.errors import NotFound, UserBlocked
 from messaging.models import Conversation, Message, MessageDeletion, Participant
 from messaging.protocol.errors import ValidationFailed
-from messaging.schemas import ConversationStarted, GetMessages, Messages, MessageView, Typing
+from messaging.schemas.conversations import ConversationStarted, Typing
+from messaging.schemas.messages import GetMessages, Messages, MessageView
 from messaging.services.people import access_user, is_blocked, lock_direct_conversation
 
 PAGE_BYTES_MAX = 1024 * 1024  # of content in UTF-8

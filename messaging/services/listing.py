@@ -20,7 +20,9 @@ from messaging.delivery.doors import snapshot
 from messaging.delivery.profiles import NOBODY, UserKey, profiles_of
 from messaging.models import Conversation, Interval, Mention, Message, MessageDeletion, Participant
 from messaging.protocol.errors import ValidationFailed
-from messaging.schemas import Conversations, ConversationView, GetConversations, MessageView, Profile, wire_time
+from messaging.schemas.conversations import Conversations, ConversationView, GetConversations
+from messaging.schemas.messages import MessageView
+from messaging.schemas.wire import Profile, wire_time
 from messaging.services.people import blocked_with
 
 COUNTED = (Message.Kind.TEXT, Message.Kind.ANNOUNCEMENT)

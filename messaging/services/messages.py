@@ -17,7 +17,8 @@ from messaging.delivery.sending import EVERYONE, check_content, names_in
 from messaging.errors import Conflict, EditWindowExpired, InsufficientPermissions, MemberMuted, NotFound, UserBlocked
 from messaging.models import Conversation, Mention, Message, MessageDeletion, Participant, Reaction
 from messaging.protocol.envelope import encode
-from messaging.schemas import MessageDeleted, MessageEdited, wire_time
+from messaging.schemas.messages import MessageDeleted, MessageEdited
+from messaging.schemas.wire import wire_time
 from messaging.services.conversations import Place, access_conversation
 from messaging.services.people import is_blocked, peer_of
 

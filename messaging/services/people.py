@@ -18,7 +18,7 @@ from messaging.errors import NotFound
 from messaging.models import Block, Conversation, Follow, Participant
 from messaging.protocol.envelope import encode
 from messaging.protocol.errors import ValidationFailed
-from messaging.schemas import BlockedUsers, UserBlockedReply, UserFollowed, UserUnblocked, UserUnfollowed
+from messaging.schemas.people import BlockedUsers, UserBlockedReply, UserFollowed, UserUnblocked, UserUnfollowed
 
 
 def access_user(user_id: str, *, caller: UserKey, field: str) -> AbstractBaseUser:

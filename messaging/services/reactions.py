@@ -7,7 +7,7 @@ from typing import TypeVar
 from messaging.delivery import log
 from messaging.delivery.profiles import UserKey
 from messaging.models import Reaction
-from messaging.schemas import Reacted, ReactionAdded, ReactionRemoved
+from messaging.schemas.messages import Reacted, ReactionAdded, ReactionRemoved
 from messaging.services.messages import Access, access_message, check_live
 
 R = TypeVar("R", bound=Reacted)

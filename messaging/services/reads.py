@@ -9,7 +9,7 @@ from messaging.errors import NotFound
 from messaging.models import Conversation, Participant
 from messaging.protocol.envelope import encode
 from messaging.protocol.errors import ValidationFailed
-from messaging.schemas import ConversationDeleted, MarkRead, MessagesRead
+from messaging.schemas.conversations import ConversationDeleted, MarkRead, MessagesRead
 from messaging.services.conversations import Place, access_conversation
 from messaging.services.messages import access_message_unlocked
 from messaging.services.people import is_blocked, peer_of

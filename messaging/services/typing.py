@@ -9,7 +9,7 @@ from messaging.delivery.doors import snapshot
 from messaging.delivery.profiles import UserKey
 from messaging.errors import UserBlocked
 from messaging.models import Conversation
-from messaging.schemas import Typing
+from messaging.schemas.conversations import Typing
 from messaging.services.conversations import access_named
 from messaging.services.people import blocked_with
 
