@@ -9,6 +9,10 @@ class NotFound(ChatError, code="NOT_FOUND"):
     """There is nothing here under this id."""
 
 
+class AccessDenied(ChatError, code="ACCESS_DENIED"):
+    """Join this community first."""
+
+
 class InsufficientPermissions(ChatError, code="INSUFFICIENT_PERMISSIONS"):
     """Your role does not allow this."""
 

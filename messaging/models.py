@@ -52,6 +52,7 @@ class Conversation(models.Model):
     created_at = models.DateTimeField(db_default=Now())
     posting = models.CharField(max_length=8, choices=Posting, default=Posting.EVERYONE)
     state = models.CharField(max_length=7, choices=State, default=State.OPEN)
+    is_public = models.BooleanField(default=False)  # whether strangers may know that it exists
 
     def __str__(self) -> str:
         """Return kind and id."""
@@ -127,7 +128,7 @@ class Message(models.Model):
     sealed_fingerprint = models.BinaryField(null=True)  # of what was first sent; null without client_message_id
     client_message_id = models.CharField(max_length=128, null=True, editable=False)  # noqa: DJ001 — null is "none"
     reply_to = models.ForeignKey("self", models.SET_NULL, null=True, related_name="+", db_index=False)
-    is_pinned = models.BooleanField(default=False)
+    pinned_at = models.DateTimeField(null=True)  # while it is pinned
     created_at = models.DateTimeField(db_default=Now())
     edited_at = models.DateTimeField(null=True)
     deleted_at = models.DateTimeField(null=True)
@@ -146,6 +147,7 @@ class Message(models.Model):
                 name="message_countable",
             ),
             models.Index(fields=("reply_to",), condition=Q(reply_to__isnull=False), name="message_replies"),
+            models.Index(fields=("conversation",), condition=Q(pinned_at__isnull=False), name="message_pinned"),
         )
 
     def __str__(self) -> str:

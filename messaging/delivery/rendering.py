@@ -35,7 +35,7 @@ class MessageRow(NamedTuple):
     sealed_content: bytes | None
     client_message_id: str | None
     reply_to_id: UUID | None
-    is_pinned: bool
+    pinned_at: dt.datetime | None
     created_at: dt.datetime
     edited_at: dt.datetime | None
     deleted_at: dt.datetime | None
@@ -176,7 +176,7 @@ def view_of(
         edited_at=None if row.edited_at is None else wire_time(row.edited_at),
         is_edited=row.edited_at is not None,
         is_deleted=is_deleted,
-        is_pinned=row.is_pinned and not is_deleted,
+        is_pinned=row.pinned_at is not None and not is_deleted,
         is_unreadable=True if content is None and not is_deleted else UNSET,
     )
 

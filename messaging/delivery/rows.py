@@ -42,6 +42,7 @@ class LockedConversation:
     last_seq: int
     posting: str
     state: str
+    is_public: bool
 
 
 class Member(NamedTuple):

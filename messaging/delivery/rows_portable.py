@@ -64,11 +64,12 @@ class PortableRows:
     def lock_and_read(self, wanted: Wanted, *, wait: bool) -> Facts:
         """Read everything; the process-wide lock and IMMEDIATE transactions are the lock."""
         del wait
+        found = Conversation.objects.filter(pk__in=wanted.conversation_ids)
         conversations = {
-            str(pk): LockedConversation(str(pk), kind, last_seq, posting, state)
-            for pk, kind, last_seq, posting, state in Conversation.objects.filter(
-                pk__in=wanted.conversation_ids
-            ).values_list("pk", "kind", "last_seq", "posting", "state")
+            str(row.pk): LockedConversation(
+                str(row.pk), row.kind, row.last_seq, row.posting, row.state, is_public=row.is_public
+            )
+            for row in found
         }
         quoted = self._messages(Q(pk__in=wanted.quoted_ids)) if wanted.quoted_ids else {}
         return Facts(

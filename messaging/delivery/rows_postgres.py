@@ -23,7 +23,7 @@ from messaging.models import Conversation, new_id
 LOCK_TIMEOUT = "1s"
 
 _MESSAGE_COLUMNS = """m.sealed_fingerprint, m.id, m.conversation_id, m.seq, m.sender_id, m.sender_key, m.kind, m.key_id,
-    m.sealed_content, m.client_message_id, m.reply_to_id, m.is_pinned, m.created_at, m.edited_at, m.deleted_at,
+    m.sealed_content, m.client_message_id, m.reply_to_id, m.pinned_at, m.created_at, m.edited_at, m.deleted_at,
     c.kind"""
 _FROM_MESSAGES = "FROM messaging_message m JOIN messaging_conversation c ON c.id = m.conversation_id"
 
@@ -165,7 +165,7 @@ def _messages(cursor: psycopg.Cursor[Any]) -> dict[str, Known]:
 
 
 _LOCK = """
-SELECT now(), id::text, kind, last_seq, posting, state FROM messaging_conversation
+SELECT now(), id::text, kind, last_seq, posting, state, is_public FROM messaging_conversation
 WHERE id = ANY(%s::uuid[]) ORDER BY id FOR NO KEY UPDATE {skip}"""
 
 _MEMBERS = f"""
@@ -207,8 +207,9 @@ WITH wanted AS (
       AND EXISTS (SELECT FROM {{users}} u WHERE u.{{pk}} = w.second)
     ORDER BY w.pair_key
 ), made AS (
-    INSERT INTO messaging_conversation (id, kind, pair_key, last_seq, posting, state)
-    SELECT id, '{Conversation.Kind.DIRECT}', pair_key, 0, '{Conversation.Posting.EVERYONE}', '{Conversation.State.OPEN}'
+    INSERT INTO messaging_conversation (id, kind, pair_key, last_seq, posting, state, is_public)
+    SELECT id, '{Conversation.Kind.DIRECT}', pair_key, 0, '{Conversation.Posting.EVERYONE}',
+           '{Conversation.State.OPEN}', false
     FROM wanted ORDER BY pair_key ON CONFLICT (pair_key) DO NOTHING RETURNING id, pair_key
 ), seated AS (
     INSERT INTO messaging_participant (conversation_id, user_id, is_admin, delivered_seq, read_seq, cleared_seq)
@@ -219,9 +220,9 @@ WITH wanted AS (
 INSERT INTO messaging_interval (participant_id, from_seq) SELECT id, 1 FROM seated"""
 
 _INSERT_MESSAGES = """
-INSERT INTO messaging_message (created_at, is_pinned, id, conversation_id, seq, sender_id, sender_key, kind, key_id,
+INSERT INTO messaging_message (created_at, id, conversation_id, seq, sender_id, sender_key, kind, key_id,
     sealed_content, sealed_fingerprint, client_message_id, reply_to_id)
-SELECT %s, false, w.id, w.conversation_id, w.seq, w.sender_id, w.sender_id::text, w.kind, w.key_id,
+SELECT %s, w.id, w.conversation_id, w.seq, w.sender_id, w.sender_id::text, w.kind, w.key_id,
     w.content, w.fingerprint, w.client_message_id, w.reply_to_id
 FROM unnest(%s::uuid[], %s::uuid[], %s::bigint[], %s::{key}[], %s::text[], %s::integer[], %b::bytea[], %b::bytea[],
     %s::text[], %s::uuid[]) AS w(id, conversation_id, seq, sender_id, kind, key_id, content, fingerprint,

@@ -17,7 +17,15 @@ from messaging.delivery.caller import Caller
 from messaging.delivery.encryption import FINGERPRINT, Place, Unreadable, keyring
 from messaging.delivery.profiles import UserKey
 from messaging.delivery.rows import Facts, Known, LockedConversation, NewMention, NewRow, Pair, Peer, Wanted
-from messaging.errors import Conflict, IdempotencyMismatch, InsufficientPermissions, MemberMuted, NotFound, UserBlocked
+from messaging.errors import (
+    AccessDenied,
+    Conflict,
+    IdempotencyMismatch,
+    InsufficientPermissions,
+    MemberMuted,
+    NotFound,
+    UserBlocked,
+)
 from messaging.models import Conversation, Message, new_id
 from messaging.protocol.errors import ChatError, ValidationFailed
 from messaging.schemas.messages import Sent
@@ -133,8 +141,10 @@ def decide(command: SendCommand, facts: Facts) -> Outcome:
 def _decide(command: SendCommand, facts: Facts) -> Outcome:
     conversation = facts.conversations.get(command.conversation_id or "")
     place = (command.conversation_id or "", command.sender)
-    if conversation is None or not _is_served(command, conversation, is_member=place in facts.members):
+    if conversation is None or not _is_served(command, conversation):
         raise NotFound
+    if place not in facts.members:
+        raise AccessDenied if conversation.is_public else NotFound
     if (known := _known(command, facts)) is not None:
         return Repeated(command, known, str(known.row.id) != command.message_id, facts.peers.get(place))
     peer = _check_may_write(command, conversation, facts)
@@ -142,10 +152,10 @@ def _decide(command: SendCommand, facts: Facts) -> Outcome:
     return _append(command, conversation, facts, quote, peer)
 
 
-def _is_served(command: SendCommand, conversation: LockedConversation, *, is_member: bool) -> bool:
+def _is_served(command: SendCommand, conversation: LockedConversation) -> bool:
     is_group = conversation.kind != Conversation.Kind.DIRECT
     is_right_kind = command.is_for_group is None or command.is_for_group == is_group
-    return is_member and is_right_kind and conversation.state != Conversation.State.DELETED
+    return is_right_kind and conversation.state != Conversation.State.DELETED
 
 
 def _known(command: SendCommand, facts: Facts) -> Known | None:

@@ -13,7 +13,7 @@ from messaging.delivery.profiles import UserKey, profile_of
 from messaging.delivery.rendering import MessageRow
 from messaging.delivery.rows import Pair
 from messaging.delivery.storage import rows
-from messaging.errors import NotFound, UserBlocked
+from messaging.errors import AccessDenied, NotFound, UserBlocked
 from messaging.models import Conversation, Message, MessageDeletion, Participant
 from messaging.protocol.errors import ValidationFailed
 from messaging.schemas.conversations import ConversationStarted, Typing
@@ -40,11 +40,12 @@ def access_conversation(caller: UserKey, conversation_id: str) -> Place:
 
     Raises:
         NotFound: there is none, they are no member, or it is deleted; all in the same words.
+        AccessDenied: they are no member of a public community.
 
     """
     memberships = memberships_of([caller], conversation_ids=[conversation_id]).get(caller, [])
     if not memberships or not memberships[0].is_member:
-        raise NotFound
+        raise AccessDenied if _is_public(conversation_id) else NotFound
     participant = Participant.objects.select_related("conversation").get(
         conversation_id=conversation_id, user_id=caller
     )
@@ -53,6 +54,11 @@ def access_conversation(caller: UserKey, conversation_id: str) -> Place:
     visible_from = max(memberships[0].stretches[-1].visible_from, participant.cleared_seq + 1)
     kind, last_seq = participant.conversation.kind, participant.conversation.last_seq
     return Place(conversation_id, kind, last_seq, visible_from, participant.read_seq, participant)
+
+
+def _is_public(conversation_id: str) -> bool:
+    public = Conversation.objects.filter(pk=conversation_id, is_public=True)
+    return public.exclude(state=Conversation.State.DELETED).exists()
 
 
 def access_direct_conversation(caller: UserKey, recipient_id: str) -> Place | None:

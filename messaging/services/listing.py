@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import datetime as dt
-import json
-import uuid
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -19,10 +15,10 @@ from messaging.delivery import rendering
 from messaging.delivery.doors import snapshot
 from messaging.delivery.profiles import NOBODY, UserKey, profiles_of
 from messaging.models import Conversation, Interval, Mention, Message, MessageDeletion, Participant
-from messaging.protocol.errors import ValidationFailed
 from messaging.schemas.conversations import Conversations, ConversationView, GetConversations
 from messaging.schemas.messages import MessageView
 from messaging.schemas.wire import Profile, wire_time
+from messaging.services.cursors import cursor_of, open_cursor
 from messaging.services.people import blocked_with
 
 COUNTED = (Message.Kind.TEXT, Message.Kind.ANNOUNCEMENT)
@@ -81,7 +77,7 @@ def get_conversations(caller: UserKey, request: GetConversations) -> Conversatio
     with snapshot():
         found = _listed(caller)
         if request.before is not None:
-            moved_at, conversation_id = _opened(request.before)
+            moved_at, conversation_id = open_cursor(request.before, _moment, UUID)
             earlier = Q(moved_at=moved_at, participant__conversation_id__lt=conversation_id)
             found = found.filter(Q(moved_at__lt=moved_at) | earlier)
         rows = [_Row._make(row) for row in found.values_list(*_ROW_FIELDS)[: request.limit + 1]]
@@ -89,7 +85,7 @@ def get_conversations(caller: UserKey, request: GetConversations) -> Conversatio
         return Conversations(
             conversations=_views(caller, page),
             has_more=has_more,
-            next_cursor=_cursor(page[-1]) if has_more else None,
+            next_cursor=cursor_of(page[-1].moved_at, page[-1].conversation_id) if has_more else None,
         )
 
 
@@ -210,15 +206,5 @@ def _peers(caller: UserKey, conversation_ids: Sequence[UUID]) -> dict[UUID, _Pee
     }
 
 
-def _cursor(row: _Row) -> str:
-    place = json.dumps([row.moved_at.isoformat(), str(row.conversation_id)])
-    return base64.urlsafe_b64encode(place.encode()).decode()
-
-
-def _opened(cursor: str) -> tuple[dt.datetime, UUID]:
-    try:
-        moved_at, conversation_id = json.loads(base64.urlsafe_b64decode(cursor))
-        moment = dt.datetime.fromisoformat(moved_at).astimezone(dt.UTC)
-        return moment, uuid.UUID(conversation_id)
-    except (binascii.Error, ValueError, TypeError, AttributeError, OverflowError) as error:
-        raise ValidationFailed("before has to be the nextCursor of another page", field="before") from error
+def _moment(text: str) -> dt.datetime:
+    return dt.datetime.fromisoformat(text).astimezone(dt.UTC)

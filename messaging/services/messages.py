@@ -14,7 +14,15 @@ from messaging.delivery.encryption import FINGERPRINT, Place as SealedPlace, Unr
 from messaging.delivery.news import ToUsers
 from messaging.delivery.profiles import UserKey, profiles_of
 from messaging.delivery.sending import EVERYONE, check_content, names_in
-from messaging.errors import Conflict, EditWindowExpired, InsufficientPermissions, MemberMuted, NotFound, UserBlocked
+from messaging.errors import (
+    AccessDenied,
+    Conflict,
+    EditWindowExpired,
+    InsufficientPermissions,
+    MemberMuted,
+    NotFound,
+    UserBlocked,
+)
 from messaging.models import Conversation, Mention, Message, MessageDeletion, Participant, Reaction
 from messaging.protocol.envelope import encode
 from messaging.schemas.messages import MessageDeleted, MessageEdited
@@ -46,7 +54,10 @@ def access_message_unlocked(caller: UserKey, message_id: str) -> tuple[Message, 
     message = Message.objects.filter(pk=message_id).first()
     if message is None:
         raise NotFound
-    place = access_conversation(caller, str(message.conversation_id))
+    try:
+        place = access_conversation(caller, str(message.conversation_id))
+    except AccessDenied as error:
+        raise NotFound from error  # a public community may be seen by strangers, its messages may not
     is_hidden = MessageDeletion.objects.filter(message=message, user_id=caller).exists()
     if message.seq < place.visible_from or is_hidden:
         raise NotFound
@@ -164,8 +175,8 @@ def delete_for_everyone(caller: UserKey, message_id: str) -> MessageDeleted:
         raise Conflict("the message has been deleted")
     Mention.objects.filter(conversation=conversation, seq=message.seq).delete()
     Reaction.objects.filter(message=message).delete()
-    message.sealed_content, message.is_pinned, message.deleted_at = None, False, log.now()
-    message.save(update_fields=("sealed_content", "is_pinned", "deleted_at"))
+    message.sealed_content, message.pinned_at, message.deleted_at = None, None, log.now()
+    message.save(update_fields=("sealed_content", "pinned_at", "deleted_at"))
     wire = {"messageId": message_id, "forEveryone": True}
     event = log.append(conversation, "message_deleted", actor=caller, message=message, wire=wire)
     return MessageDeleted(
