@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from django.urls import path
 
+from groups.consumers import GroupsConsumer
 from messaging.consumers import MessagingConsumer
 from messaging.gateway.connection import ChatConsumer
 from messaging.gateway.consumers import SessionConsumer
 from messaging.protocol.registry import routes
 
-ROUTES = routes(SessionConsumer(), MessagingConsumer())
+ROUTES = routes(SessionConsumer(), MessagingConsumer(), GroupsConsumer())
 
 _endpoint = ChatConsumer.as_asgi(routes=ROUTES)
 websocket_urlpatterns = [path("ws/", _endpoint), path("ws", _endpoint)]

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 from django.contrib.auth import get_user_model
@@ -71,6 +71,17 @@ class People(NamedTuple):
     name: str
     keys: Sequence[UserKey]
     is_list: bool = True
+    fields: Sequence[dict[str, str]] = ()  # beside each one's profile, as they stand on the wire
+
+
+class Subject(Protocol):
+    """The message that an event is about."""
+
+    @property
+    def pk(self) -> Any:
+        """Its id."""
+
+    seq: int  # of the event that brought it
 
 
 class Appended(NamedTuple):
@@ -96,7 +107,7 @@ def append(
     event_type: str,
     *,
     actor: UserKey | None,
-    message: Message | None = None,
+    message: Subject | None = None,
     wire: dict[str, Any] | None = None,
     people: People | None = None,
     joined: Sequence[UserKey] = (),
@@ -125,7 +136,8 @@ def append(
     if wire:
         data["wire"] = wire
     if people:
-        data["people"] = {"name": people.name, "keys": [str(key) for key in people.keys], "list": people.is_list}
+        keys, fields = [str(key) for key in people.keys], list(people.fields)
+        data["people"] = {"name": people.name, "keys": keys, "list": people.is_list, "fields": fields}
     if joined:
         data["joined"] = [str(key) for key in joined]
     if left:
@@ -288,7 +300,9 @@ class _Page:
             **data.get("wire", {}),
         }
         if shown := data.get("people"):
-            profiles = [self.people[key] for key in shown["keys"]]
+            profiles = [msgspec.to_builtins(self.people[key]) for key in shown["keys"]]
+            for profile, beside in zip(profiles, shown["fields"], strict=False):
+                profile.update(beside)
             fields[shown["name"]] = profiles if shown["list"] else profiles[0]
         if message is not None and row.type == EDIT_EVENT:
             fields |= self._edit(message)

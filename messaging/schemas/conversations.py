@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
+import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from messaging.protocol.registry import Request
@@ -80,6 +81,7 @@ class ConversationView(Frame, frozen=True, kw_only=True):
     group_id: str | UnsetType = UNSET
     kind: str
     peer: Profile | UnsetType = UNSET  # in direct conversations
+    group: msgspec.Struct | UnsetType = UNSET  # in groups, as the groups app describes it
     last_message: MessageView | None
     last_seq: int
     read_seq: int

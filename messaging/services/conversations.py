@@ -109,7 +109,7 @@ def get_messages(caller: UserKey, request: GetMessages) -> Messages:
         views, has_more = _page(caller, place, request)
         if not request.include_total:
             return Messages(conversation_id=place.conversation_id, messages=views, has_more=has_more)
-        total = _visible(caller, place).count()
+        total = visible_messages(caller, place).count()
         return Messages(conversation_id=place.conversation_id, messages=views, has_more=has_more, total=total)
 
 
@@ -139,7 +139,7 @@ def access_named(caller: UserKey, request: GetMessages | Typing) -> Place | None
     return place
 
 
-def _visible(caller: UserKey, place: Place) -> QuerySet[Message]:
+def visible_messages(caller: UserKey, place: Place) -> QuerySet[Message]:
     """Return the messages of a conversation that the caller may see, tombstones too."""
     hidden = MessageDeletion.objects.filter(user_id=caller, message__conversation_id=place.conversation_id)
     visible = Message.objects.filter(conversation_id=place.conversation_id, seq__gte=place.visible_from)
@@ -148,7 +148,7 @@ def _visible(caller: UserKey, place: Place) -> QuerySet[Message]:
 
 def _page(caller: UserKey, place: Place, request: GetMessages) -> tuple[list[MessageView], bool]:
     """Return the messages of a page in chronological order, and whether there are more beyond it."""
-    messages = _visible(caller, place)
+    messages = visible_messages(caller, place)
     if request.after is not None:
         messages = messages.filter(seq__gt=request.after).order_by("seq")
     else:

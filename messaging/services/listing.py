@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
+import msgspec
 from django.db.models import BigIntegerField, Case, Count, Exists, F, OuterRef, Q, QuerySet, Subquery, Value, When
 from django.db.models.functions import Coalesce, Greatest
 from msgspec import UNSET
@@ -19,6 +20,7 @@ from messaging.schemas.conversations import Conversations, ConversationView, Get
 from messaging.schemas.messages import MessageView
 from messaging.schemas.wire import Profile, wire_time
 from messaging.services.cursors import cursor_of, open_cursor
+from messaging.services.guests import group_views
 from messaging.services.people import blocked_with
 
 COUNTED = (Message.Kind.TEXT, Message.Kind.ANNOUNCEMENT)
@@ -55,6 +57,9 @@ class _Peer(NamedTuple):
     profile: Profile
     read_seq: int | None  # None while one has blocked the other
     delivered_seq: int | None
+
+
+_NO_PEER = _Peer(NOBODY, None, None)
 
 
 class _Counts(NamedTuple):
@@ -135,22 +140,31 @@ def _views(caller: UserKey, page: Sequence[_Row]) -> list[ConversationView]:
         return []
     counts = _counts(caller, page)
     messages = _last_messages(caller, page)
+    groups = group_views(caller, [row.conversation_id for row in page if row.kind != Conversation.Kind.DIRECT])
     peers = _peers(caller, [row.conversation_id for row in page if row.kind == Conversation.Kind.DIRECT])
     return [
-        _view(row, counts[row.interval_id], messages.get(row.last_message_id), peers.get(row.conversation_id))
+        _view(
+            row,
+            counts[row.interval_id],
+            messages.get(row.last_message_id),
+            peers.get(row.conversation_id, _NO_PEER),
+            groups.get(row.conversation_id),
+        )
         for row in page
     ]
 
 
-def _view(row: _Row, counts: _Counts, last_message: MessageView | None, peer: _Peer | None) -> ConversationView:
+def _view(
+    row: _Row, counts: _Counts, last_message: MessageView | None, peer: _Peer, group: msgspec.Struct | None
+) -> ConversationView:
     conversation_id = str(row.conversation_id)
     is_direct = row.kind == Conversation.Kind.DIRECT
-    peer = peer or _Peer(NOBODY, None, None)
     return ConversationView(
         conversation_id=conversation_id,
         group_id=rendering.group_id_of(conversation_id, row.kind),
         kind=row.kind,
         peer=peer.profile if is_direct else UNSET,
+        group=group or UNSET,
         last_message=last_message,
         last_seq=row.last_seq,
         read_seq=row.read_seq,

@@ -39,6 +39,13 @@ def access_user(user_id: str, *, caller: UserKey, field: str) -> AbstractBaseUse
     return user
 
 
+def find_users(user_ids: Collection[str]) -> dict[str, UserKey]:
+    """Return the keys of those of some users, named as on the wire, who exist and are active; one query."""
+    keys = [key for key in map(user_key, user_ids) if key is not None]
+    users = get_user_model()._default_manager  # noqa: SLF001 — Django's public name for it
+    return {str(user.pk): user.pk for user in users.filter(pk__in=keys) if user.is_active}
+
+
 def block_user(caller: UserKey, user_id: str, *, client_id: str | None = None) -> UserBlockedReply:
     """Block a user; the caller's other connections are told.
 
