@@ -162,11 +162,12 @@ class _ReplayOfOne:
             events = await self._read(after, stretch) if self._given < EVENTS_MAX else []
             if self._after(stretch) != after:
                 continue  # a sync has set the position back meanwhile
-            if not events or events[0].seq > after + 1:
-                # More than may be replayed, or purged from the log: the client syncs on or loads history.
-                self._leave_out_the_rest(stretch)
-            else:
-                await self._give(events, stretch)
+            if not events:
+                self._leave_out_the_rest(stretch)  # more than may be replayed: the client syncs on or loads history
+                continue
+            if events[0].seq > after + 1:
+                self._pass_over_purged(events[0].seq)
+            await self._give(events, stretch)
 
     def _after(self, stretch: Stretch) -> int:
         return max(self._subscription.position, stretch.from_seq - 1)
@@ -214,10 +215,18 @@ class _ReplayOfOne:
             self._outcome.delivered += 1
         self._hub.dirty.add(subscription.conversation_id)
 
+    def _pass_over_purged(self, first_kept_seq: int) -> None:
+        """Go on at the oldest event that is kept: what was before it nobody can be given any more."""
+        self._subscription.position = first_kept_seq - 1
+        self._name_incomplete()
+
     def _leave_out_the_rest(self, stretch: Stretch) -> None:
         subscription = self._subscription
         if subscription.complete_until is None:
             subscription.complete_until = subscription.position
-        if subscription.conversation_id not in self._outcome.incomplete:
-            self._outcome.incomplete.append(subscription.conversation_id)
+        self._name_incomplete()
         subscription.position = stretch.to_seq or subscription.position
+
+    def _name_incomplete(self) -> None:
+        if self._subscription.conversation_id not in self._outcome.incomplete:
+            self._outcome.incomplete.append(self._subscription.conversation_id)
