@@ -9,8 +9,9 @@ from messaging.consumers import MessagingConsumer
 from messaging.gateway.connection import ChatConsumer
 from messaging.gateway.consumers import SessionConsumer
 from messaging.protocol.registry import routes
+from presence.consumers import PresenceConsumer
 
-ROUTES = routes(SessionConsumer(), MessagingConsumer(), GroupsConsumer())
+ROUTES = routes(SessionConsumer(), MessagingConsumer(), GroupsConsumer(), PresenceConsumer())
 
 _endpoint = ChatConsumer.as_asgi(routes=ROUTES)
 websocket_urlpatterns = [path("ws/", _endpoint), path("ws", _endpoint)]

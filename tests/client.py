@@ -14,6 +14,8 @@ from websockets.typing import Origin, Subprotocol
 Frame = dict[str, Any]  # one frame of the server, as JSON has it
 
 ANSWER_SECONDS = 10.0  # the longest wait for a frame that has to come
+PRESENCE = frozenset({"user_online", "user_offline"})
+UNASKED = PRESENCE | {"messages_delivered"}  # what comes whenever others come and go
 QUIET_SECONDS = 0.3  # how long a silence has to last to count as one
 
 
@@ -34,6 +36,7 @@ class ChatClient:
         origin: str | None = None,
         subprotocols: Collection[str] | None = None,
         compression: str | None = None,
+        ignoring: Collection[str] = UNASKED,
     ) -> None:
         """Prepare a connection.
 
@@ -44,10 +47,12 @@ class ChatClient:
             origin: the Origin header, which browsers send and native clients do not.
             subprotocols: what the handshake offers.
             compression: "deflate" to offer it.
+            ignoring: types of frames that the test is not about; they never reach the inbox.
         """
         self.url = url
         self.token = token
         self.inbox: list[Frame] = []
+        self.ignoring = frozenset(ignoring)
         self._handshake: dict[str, Any] = {
             "additional_headers": headers,
             "origin": None if origin is None else Origin(origin),
@@ -167,8 +172,11 @@ class ChatClient:
         """Put each frame into the inbox until the connection ends."""
         try:
             async for text in socket:
+                frame = json.loads(text)
+                if frame.get("type") in self.ignoring:
+                    continue
                 async with self._news:
-                    self.inbox.append(json.loads(text))
+                    self.inbox.append(frame)
                     self._news.notify_all()
         except ConnectionClosed:
             pass  # not a normal closure; the code is the socket's

@@ -89,7 +89,9 @@ async def test_many_senders_into_one_conversation(server: LiveServer, cast: Cast
 async def test_reconnecting_while_messages_flow(server: LiveServer, cast: Cast) -> None:
     """A client that comes and goes with its cursor sees every event once."""
     seen: list[int] = []
-    cursor: dict[str, int] = {}
+    async with ChatClient(server.url, cast.bob.token) as bob:
+        await bob.connect()
+        cursor = {(await bob.ask("start_conversation", recipientId=cast.ann.id))["conversationId"]: 0}
     sending = asyncio.create_task(send_many(server, cast.ann, cast.bob, 200))
     while len(seen) < 200:
         async with ChatClient(server.url, cast.bob.token) as bob:

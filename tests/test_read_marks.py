@@ -1,5 +1,6 @@
 """Read positions, and conversations deleted for oneself."""
 
+import asyncio
 import uuid
 from typing import Any
 
@@ -108,3 +109,32 @@ async def test_a_deleted_conversation_comes_back_without_its_past(server: LiveSe
         page = await bob.ask("get_messages", conversationId=conversation)
         assert [message["content"] for message in page["messages"]] == ["New"]
         assert len((await ann.ask("get_messages", conversationId=conversation))["messages"]) == 2
+
+
+async def test_the_other_person_learns_what_was_delivered(server: LiveServer, cast: Cast) -> None:
+    """The sender is told how far the other has received, at most once a second, unless there is a block."""
+    async with (
+        ChatClient(server.url, cast.ann.token, ignoring=()) as ann,
+        ChatClient(server.url, cast.bob.token) as bob,
+    ):
+        await ann.connect()
+        await bob.connect()
+        for number in range(3):
+            sent = await ann.ask("send_message", recipientId=cast.bob.id, content=str(number))
+        conversation_id = sent["conversationId"]
+        told = [await ann.next(type="messages_delivered", seconds=5)]
+        while told[-1]["deliveredSeq"] < sent["seq"]:
+            told.append(await ann.next(type="messages_delivered", seconds=5))
+        assert told[-1] == {
+            "type": "messages_delivered",
+            "conversationId": conversation_id,
+            "userId": cast.bob.id,
+            "deliveredSeq": 3,
+        }
+        assert len(told) <= 2
+        (row,) = (await ann.ask("get_conversations"))["conversations"]
+        assert row["peerDeliveredSeq"] == 3
+        await bob.ask("send_message", recipientId=cast.ann.id, content="x")
+        await bob.ask("block_user", userId=cast.ann.id)
+        await asyncio.sleep(3)
+        assert ann.take_all("messages_delivered") == []

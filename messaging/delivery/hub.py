@@ -71,6 +71,7 @@ class Hub:
         self.rooms: dict[str, Room] = {}
         self.users: dict[str, dict[str, Session]] = {}  # connections by user id and client id
         self.in_flight: dict[str, asyncio.Future[None]] = {}  # this worker's commands by id, done once published
+        self.online: set[str] = set()  # users who count as online, here or elsewhere, as presence has found
         self.dirty: set[str] = set()  # conversations in which positions have moved since they were last recorded
         self._delivered: dict[tuple[str, str], int] = {}  # (conversation, user): delivered, still to be recorded
         self._recording: dict[tuple[str, str], int] = {}  # the same, on their way into the database
@@ -179,8 +180,8 @@ class Hub:
             self._mark(subscription.conversation_id, connection.user_id, delivered)
 
     def is_online(self, user_id: str) -> bool:
-        """Return whether a user has a connection on this worker."""
-        return user_id in self.users
+        """Return whether a user has a connection on this worker, or counts as online by what presence found last."""
+        return user_id in self.users or user_id in self.online
 
     # News arrives.
 

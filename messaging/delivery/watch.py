@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
@@ -37,18 +37,28 @@ OVERLAP = dt.timedelta(seconds=60)  # a transaction's rows carry the time of its
 class Watch:
     """Looks into the database for what nobody told."""
 
-    def __init__(self, hub: Hub, availability: Availability, tick: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        availability: Availability,
+        *,
+        tick: Callable[[], bool],
+        tell_delivered: Callable[[Collection[tuple[str, str]]], Awaitable[None]],
+    ) -> None:
         """Start looking.
 
         Args:
             hub: whose sockets to look for.
             availability: told when the database comes back.
             tick: called every second; returns whether the channel layer cannot be relied on.
+            tell_delivered: awaited with the (conversation, user) whose delivered positions have moved.
 
         """
         self._hub = hub
         self._availability = availability
         self._tick = tick
+        self._tell_delivered = tell_delivered
+        self._moved: set[tuple[str, str]] = set()  # (conversation, user) recorded since the others were told
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checks")
         self._suspicion = asyncio.Event()
         self._recording = asyncio.Lock()
@@ -93,6 +103,7 @@ class Watch:
             elif ticks % CHECKS_EVERY_TICKS == 0:
                 await self._guarded(self._check_revocations)
                 await self._guarded(self.record_delivered)
+                await self._guarded(self._tell)
 
     async def _run_on_suspicion(self) -> None:
         while True:
@@ -156,9 +167,16 @@ class Watch:
             if positions:
                 try:
                     await self._call(record_delivered, positions)
+                    self._moved.update((conversation, user) for conversation, user, _ in positions)
                 except Error:
                     self._hub.return_delivered(positions)
                     raise
+
+    async def _tell(self) -> None:
+        """Tell of delivered positions only here, every two seconds: clients are told at most once a second."""
+        moved, self._moved = self._moved, set()
+        if moved:
+            await self._tell_delivered(moved)
 
     async def record_departed(self) -> None:
         """Write down at once what closed connections have received: the user may be back in a moment."""

@@ -127,6 +127,7 @@ class Authentication:
             self._forget()
             return
         connection.is_acknowledging = request.ack
+        connection.worker.presence.entered(connection.client_id, claims.user_id, connection.address)
         self._accept(admission.user, caller)
         targets = [
             attach(connection.worker.hub, connection, each, (request.resume or {}).get(each.conversation_id))

@@ -24,6 +24,7 @@ from messaging.delivery.memberships import Membership, memberships_of
 from messaging.delivery.news import Revoked
 from messaging.delivery.replay import Replayer, attach, set_back
 from messaging.gateway import handshake, origins
+from messaging.gateway.addresses import client_address, forwarded_for, networks
 from messaging.gateway.authentication import Authentication
 from messaging.gateway.lifecycle import on_stop
 from messaging.gateway.outbox import Outbox
@@ -56,6 +57,7 @@ class Connection:
         "_routes",
         "_transport",
         "_unusable_frames",
+        "address",
         "authentication",
         "client_id",
         "is_acknowledging",
@@ -67,9 +69,10 @@ class Connection:
         "worker",
     )
 
-    def __init__(self, worker: Worker, transport: Transport, routes: Routes) -> None:
+    def __init__(self, worker: Worker, transport: Transport, routes: Routes, address: str) -> None:
         """Begin as nobody's."""
         self.client_id = str(uuid.uuid4())
+        self.address = address  # of the client
         self.worker = worker
         self.user: Identity | None = None  # until `connect` has succeeded
         self.is_acknowledging = False
@@ -136,6 +139,7 @@ class Connection:
             self.outbox.abandon(encode(SessionRevoked(reason=revoked.reason)), encode(farewell))
             self._transport.close(CloseCode.SESSION_REVOKED)
             self.leave()
+            self.worker.presence.left(self.client_id)
 
     def _overflowed(self) -> None:
         logger.info("connection %s reads too slowly", self.client_id)
@@ -155,6 +159,7 @@ class Connection:
         self.is_closing = True
         self.timers.stop()
         self.leave()
+        self.worker.presence.left(self.client_id)
         await self.worker.watch.record_departed()
 
     # Memberships.
@@ -294,13 +299,18 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]  # channels has no type
         if not origins.is_welcome(scope["headers"], settings.ALLOWED_ORIGINS):
             await send({"type": "websocket.close"})  # before the accept: HTTP 403
             return
-        connection = Connection(_worker(), scope["extensions"][EXTENSION], self.routes)
+        connection = Connection(_worker(), scope["extensions"][EXTENSION], self.routes, _address_of(scope))
         await send({"type": "websocket.accept", "subprotocol": handshake.subprotocol(scope["subprotocols"])})
         try:
             await connection.authentication.welcome(handshake.token(scope["headers"], scope["subprotocols"]))
             await connection.serve(receive)
         finally:
             await connection.closed()
+
+
+def _address_of(scope: dict[str, Any]) -> str:
+    proxies = networks(tuple(settings.TRUSTED_PROXIES))
+    return client_address(scope["client"][0], forwarded_for(scope["headers"]), proxies)
 
 
 def _text_of(event: dict[str, Any]) -> bytes:

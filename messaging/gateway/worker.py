@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any, ClassVar, TypeVar
 
@@ -29,11 +29,13 @@ from messaging.delivery.subscription import LayerSubscription
 from messaging.delivery.watch import Watch
 from messaging.delivery.writer import Writer
 from messaging.gateway.batching import Batcher
+from messaging.gateway.presence import tracker_of
 from messaging.protocol.envelope import encode_reply
 from messaging.protocol.errors import AuthError, ServerBusy
 from messaging.schemas.messages import Sent
 from messaging.schemas.wire import Sequenced
 from messaging.services import sessions
+from messaging.services.reads import delivered_news
 from messaging.services.sessions import Admission, Credentials
 
 logger = logging.getLogger(__name__)
@@ -64,9 +66,10 @@ class Worker:
         )
         self.publisher = Publisher(self.id, layer)
         self.writer = Writer(rows(), self.hub, self.publisher.queue, self.availability)
-        self.watch = Watch(self.hub, self.availability, tick=self._tick)
+        self.watch = Watch(self.hub, self.availability, tick=self._tick, tell_delivered=self._tell_delivered)
         self.subscription = LayerSubscription(self.id, layer, self.hub, self.watch.suspect)
         self._admissions: Batcher[Credentials, Admission | AuthError] = Batcher(self._admit, most=ADMISSIONS_MAX)
+        self.presence = tracker_of(self)
         self._has_remote_layer = not isinstance(layer, InMemoryChannelLayer)
 
     @classmethod
@@ -84,6 +87,7 @@ class Worker:
     async def stop(self) -> None:
         """Store, record and publish what is under way, then end; the process is about to exit."""
         await self.writer.stop()
+        await self.presence.stop()
         await self.watch.stop()
         await self.subscription.stop()
         await self.publisher.stop()
@@ -103,7 +107,11 @@ class Worker:
         self.availability.check()
         return await self._within_deadline(self._doors.run(partial(doors.read, service, *args, **kwargs)))
 
-    async def writing(self, caller: Caller, service: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    async def changing(self, service: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Return what a writing service that answers nobody returns; see `writing`."""
+        return await self.writing(None, service, *args, **kwargs)
+
+    async def writing(self, caller: Caller | None, service: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """Return what a writing service returns, once it is committed and published.
 
         A reply with a seq has then been given to the hub, which sends it in the place of its event.
@@ -198,6 +206,9 @@ class Worker:
             logger.error("the log of %s could not be read", conversation_id, exc_info=error)  # noqa: TRY400
             raise ServerBusy from error
 
+    async def _tell_delivered(self, moved: Collection[tuple[str, str]]) -> None:
+        self.publish([*await self.reading(delivered_news, moved)])
+
     # Once a second.
 
     def _tick(self) -> bool:
@@ -226,8 +237,8 @@ async def submit(command: SendCommand) -> Sent:
 class _Waiting:
     """Who waits for a commit; nobody once the deadline has passed."""
 
-    def __init__(self, caller: Caller) -> None:
-        self.caller: Caller | None = caller
+    def __init__(self, caller: Caller | None) -> None:
+        self.caller = caller
 
 
 def _placed(caller: Caller | None, reply: object) -> PlacedReply | None:

@@ -48,6 +48,14 @@ class MessagesRead(Frame, frozen=True, kw_only=True, tag="messages_read", tag_fi
     changed: bool | UnsetType = UNSET  # False in a reply: it was there already
 
 
+class MessagesDelivered(Frame, frozen=True, kw_only=True, tag="messages_delivered", tag_field="type"):
+    """How far the other person of a direct conversation has received it."""
+
+    conversation_id: str
+    user_id: str
+    delivered_seq: int
+
+
 class Typing(Request, frozen=True, kw_only=True):
     """Say that one is typing, or no more."""
 

@@ -98,6 +98,12 @@ def blocked_with(caller: UserKey, others: Collection[UserKey]) -> set[UserKey]:
     return {user for pair in found.values_list("blocker_id", "blocked_id") for user in pair} - {caller}
 
 
+def blocked_pairs(users: Collection[UserKey]) -> set[tuple[UserKey, UserKey]]:
+    """Return every pair of some users of whom one has blocked the other, both ways round."""
+    found = set(Block.objects.filter(blocker__in=users, blocked__in=users).values_list("blocker_id", "blocked_id"))
+    return found | {(blocked, blocker) for blocker, blocked in found}
+
+
 def peer_of(conversation_id: str, caller: UserKey) -> UserKey | None:
     """Return the other person of a direct conversation, or None once their account is gone."""
     others = Participant.objects.filter(conversation_id=conversation_id).exclude(user_id=caller)

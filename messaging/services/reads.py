@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Collection
+
 from messaging.delivery import log
 from messaging.delivery.news import Cleared, ToUsers
 from messaging.delivery.profiles import UserKey
@@ -9,10 +12,35 @@ from messaging.errors import NotFound
 from messaging.models import Conversation, Participant
 from messaging.protocol.envelope import encode
 from messaging.protocol.errors import ValidationFailed
-from messaging.schemas.conversations import ConversationDeleted, MarkRead, MessagesRead
+from messaging.schemas.conversations import ConversationDeleted, MarkRead, MessagesDelivered, MessagesRead
 from messaging.services.conversations import Place, access_conversation
 from messaging.services.messages import access_message_unlocked
-from messaging.services.people import is_blocked, peer_of
+from messaging.services.people import blocked_pairs, is_blocked, peer_of
+
+
+def delivered_news(moved: Collection[tuple[str, str]]) -> list[ToUsers]:
+    """Return what the other people of direct conversations are told of delivered positions; two queries.
+
+    Args:
+        moved: (conversation, user) of positions that have moved; groups among them are passed over.
+
+    """
+    places: dict[str, dict[str, tuple[UserKey, int]]] = defaultdict(dict)
+    found = Participant.objects.filter(
+        conversation__kind=Conversation.Kind.DIRECT, conversation_id__in={conversation for conversation, _ in moved}
+    )
+    for key, user, delivered_seq in found.values_list("conversation_id", "user_id", "delivered_seq"):
+        places[str(key)][str(user)] = user, delivered_seq
+    blocks = blocked_pairs({user for people in places.values() for user, _ in people.values()})
+    news = []
+    for conversation, user_id in moved:
+        here = places.get(conversation, {})
+        if user_id in here:
+            user, seq = here[user_id]
+            frame = MessagesDelivered(conversation_id=conversation, user_id=user_id, delivered_seq=seq)
+            others = [name for name, (key, _) in here.items() if key != user and (key, user) not in blocks]
+            news.append(ToUsers(others, encode(frame)))
+    return news
 
 
 def mark_read(caller: UserKey, request: MarkRead, *, client_id: str | None = None) -> MessagesRead:
