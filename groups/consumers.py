@@ -60,10 +60,10 @@ from groups.schemas.messages import (
 from groups.services import ending, groups, listing, members, pins, roles
 from messaging.delivery.caller import Caller
 from messaging.delivery.sending import SendCommand, check_content
+from messaging.gateway.pages import load_page
 from messaging.gateway.worker import reading, submit, writing
 from messaging.protocol.registry import handles
 from messaging.schemas.messages import GetMessages, Messages, Sent
-from messaging.services import get_messages
 
 
 class GroupsConsumer:
@@ -110,7 +110,7 @@ class GroupsConsumer:
             offset=request.offset,
             include_total=request.include_total,
         )
-        return await reading(get_messages, caller.user.key, page)
+        return await load_page(caller, page)
 
     @handles(CreateGroup)
     async def create_group(self, caller: Caller, request: CreateGroup) -> GroupCreated:

@@ -9,6 +9,7 @@ from messaging.delivery.caller import Caller
 from messaging.delivery.memberships import user_key
 from messaging.delivery.sending import SendCommand, check_content
 from messaging.errors import NotFound
+from messaging.gateway.pages import load_page
 from messaging.gateway.typing import TypingRelay
 from messaging.gateway.worker import reading, submit, writing
 from messaging.protocol.errors import ValidationFailed
@@ -35,6 +36,8 @@ from messaging.schemas.messages import (
     ReactionAdded,
     ReactionRemoved,
     RemoveReaction,
+    SearchMessages,
+    SearchResults,
     SendMessage,
     Sent,
     UpdateMessage,
@@ -85,7 +88,7 @@ class MessagingConsumer:
     @handles(GetMessages)
     async def get_messages(self, caller: Caller, request: GetMessages) -> Messages:
         """Load a page of messages."""
-        return await reading(services.get_messages, caller.user.key, request)
+        return await load_page(caller, request)
 
     @handles(UpdateMessage)
     async def update_message(self, caller: Caller, request: UpdateMessage) -> MessageEdited:
@@ -133,6 +136,11 @@ class MessagingConsumer:
         """Hide everything up to now for the caller alone."""
         key, client_id = caller.user.key, caller.connection.client_id
         return await writing(caller, services.delete_conversation, key, request.conversation_id, client_id=client_id)
+
+    @handles(SearchMessages)
+    async def search_messages(self, caller: Caller, request: SearchMessages) -> SearchResults:
+        """Find messages by their words."""
+        return await reading(services.search_messages, caller.user.key, request)
 
     @handles(BlockUser)
     async def block_user(self, caller: Caller, request: BlockUser) -> UserBlockedReply:

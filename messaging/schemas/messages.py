@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
 from messaging.protocol.registry import Request
 from messaging.schemas.wire import (
@@ -140,6 +140,24 @@ class Messages(Frame, frozen=True, kw_only=True, tag="messages", tag_field="type
     messages: list[MessageView]
     has_more: bool
     total: int | UnsetType = UNSET
+
+
+class SearchMessages(Request, frozen=True, kw_only=True):
+    """Find messages that hold every word of a query, the newest first."""
+
+    wire_types: ClassVar[tuple[str, ...]] = ("search_messages",)
+    query: Annotated[str, Meta(max_length=200)]
+    conversation_id: ConversationId | None = None  # only there
+    limit: PageLimit = 50
+    before: Annotated[str, Meta(max_length=256)] | None = None  # the `next_cursor` of the page before
+
+
+class SearchResults(Frame, frozen=True, kw_only=True, tag="search_results", tag_field="type"):
+    """A page of what was found; it may hold less than was asked for, and still there may be more."""
+
+    messages: list[MessageView]
+    has_more: bool
+    next_cursor: str | None
 
 
 class UpdateMessage(Request, frozen=True, kw_only=True):

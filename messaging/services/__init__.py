@@ -6,6 +6,7 @@ from messaging.services.messages import delete_for_everyone, delete_for_self, ed
 from messaging.services.people import block_user, blocked_users, follow_user, unblock_user, unfollow_user
 from messaging.services.reactions import add_reaction, remove_reaction
 from messaging.services.reads import delete_conversation, mark_read
+from messaging.services.search import search_messages
 
 __all__ = [
     "add_reaction",
@@ -20,6 +21,7 @@ __all__ = [
     "get_messages",
     "mark_read",
     "remove_reaction",
+    "search_messages",
     "start_conversation",
     "unblock_user",
     "unfollow_user",

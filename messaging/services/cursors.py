@@ -18,6 +18,11 @@ import msgspec
 from messaging.protocol.errors import ValidationFailed
 
 
+def moment(text: str) -> dt.datetime:
+    """Return a time in a cursor, for `open_cursor`."""
+    return dt.datetime.fromisoformat(text).astimezone(dt.UTC)
+
+
 def cursor_of(*place: dt.datetime | UUID | int | str) -> str:
     """Return the cursor of a place in a list."""
     texts = [each.isoformat() if isinstance(each, dt.datetime) else str(each) for each in place]

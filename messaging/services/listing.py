@@ -19,7 +19,7 @@ from messaging.models import Conversation, Interval, Mention, Message, MessageDe
 from messaging.schemas.conversations import Conversations, ConversationView, GetConversations
 from messaging.schemas.messages import MessageView
 from messaging.schemas.wire import Profile, wire_time
-from messaging.services.cursors import cursor_of, open_cursor
+from messaging.services.cursors import cursor_of, moment, open_cursor
 from messaging.services.guests import group_views
 from messaging.services.people import blocked_with
 
@@ -82,7 +82,7 @@ def get_conversations(caller: UserKey, request: GetConversations) -> Conversatio
     with snapshot():
         found = _listed(caller)
         if request.before is not None:
-            moved_at, conversation_id = open_cursor(request.before, _moment, UUID)
+            moved_at, conversation_id = open_cursor(request.before, moment, UUID)
             earlier = Q(moved_at=moved_at, participant__conversation_id__lt=conversation_id)
             found = found.filter(Q(moved_at__lt=moved_at) | earlier)
         rows = [_Row._make(row) for row in found.values_list(*_ROW_FIELDS)[: request.limit + 1]]
@@ -94,8 +94,8 @@ def get_conversations(caller: UserKey, request: GetConversations) -> Conversatio
         )
 
 
-def _places(caller: UserKey) -> QuerySet[Interval, Any]:
-    """Return the open stretches of the caller, with the first seq that they may see."""
+def open_stretches(caller: UserKey) -> QuerySet[Any, Any]:
+    """Return the open `Interval`s of the caller, with the first seq that they may see as `visible_from`."""
     is_open_history = When(participant__conversation__kind=Conversation.Kind.COMMUNITY, then=Value(1))
     return Interval.objects.filter(participant__user_id=caller, to_seq=None).annotate(
         visible_from=Greatest(
@@ -121,7 +121,7 @@ def _listed(caller: UserKey) -> QuerySet[Interval, Any]:
     newest = _visible(caller).order_by("-seq").values("pk")[:1]
     conversation = "participant__conversation__"
     return (
-        _places(caller)
+        open_stretches(caller)
         .exclude(participant__conversation__state=Conversation.State.DELETED)
         .annotate(
             last_message_id=Subquery(newest),
@@ -187,7 +187,7 @@ def _counts(caller: UserKey, page: Sequence[_Row]) -> dict[int, _Counts]:
         Q(user_id=caller) | Q(user=None), conversation_id=OuterRef("conversation_id"), seq=OuterRef("seq")
     )
     found = (
-        _places(caller)
+        open_stretches(caller)
         .filter(pk__in=[row.interval_id for row in page])
         .annotate(unread=_count(unread), mentioned=_count(unread.filter(Exists(mentions))))
     )
@@ -218,7 +218,3 @@ def _peers(caller: UserKey, conversation_ids: Sequence[UUID]) -> dict[UUID, _Pee
         conversation_id: _Peer(profiles[user], *((None, None) if user in blocked else (read_seq, delivered_seq)))
         for conversation_id, user, read_seq, delivered_seq in places
     }
-
-
-def _moment(text: str) -> dt.datetime:
-    return dt.datetime.fromisoformat(text).astimezone(dt.UTC)
