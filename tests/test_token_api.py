@@ -80,9 +80,14 @@ def person(cast: Cast) -> Person:
 
 @pytest.fixture
 def news(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What is published from outside of the workers."""
+    """The revocations that are published from outside of the workers."""
     published: list[Any] = []
-    monkeypatch.setattr(publishing, "_publish_from_outside", published.append)
+
+    def publish(item: Any) -> None:
+        if isinstance(item, Revoked):
+            published.append(item)
+
+    monkeypatch.setattr(publishing, "_publish_from_outside", publish)
     return published
 
 

@@ -13,8 +13,9 @@ from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from messaging.delivery import profiles
 from messaging.delivery.memberships import Membership
-from messaging.delivery.news import Cleared, Hint, LiveEvent, News, Revoked, ToUsers
+from messaging.delivery.news import Cleared, Hint, LiveEvent, News, ProfileChanged, Revoked, ToUsers
 from messaging.delivery.rooms import Listener, Room, Subscription
 from messaging.protocol.errors import ServerBusy
 
@@ -196,6 +197,8 @@ class Hub:
                 self._take_frame(item)
             elif isinstance(item, Cleared):
                 self._take_clearing(item)
+            elif isinstance(item, ProfileChanged):
+                profiles.forget_named(item.user_id)
             else:
                 self._take_revocation(item)
 

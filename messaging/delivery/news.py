@@ -58,7 +58,13 @@ class Revoked(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="r"):
     reason: str = "the token was revoked"
 
 
-News = LiveEvent | Hint | ToUsers | Cleared | Revoked
+class ProfileChanged(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="p"):
+    """A user may look different now; what workers remember of them is forgotten."""
+
+    user_id: str
+
+
+News = LiveEvent | Hint | ToUsers | Cleared | Revoked | ProfileChanged
 
 
 class Batch(msgspec.Struct, frozen=True, array_like=True):

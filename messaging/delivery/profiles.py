@@ -47,6 +47,11 @@ def forget(key: UserKey) -> None:
         _remembered.pop(key, None)
 
 
+def forget_named(user_id: str) -> None:
+    """Drop the profile of a user named as on the wire."""
+    forget(get_user_model()._meta.pk.to_python(user_id))  # noqa: SLF001 — Django's public API for models' metadata
+
+
 def profiles_of(keys: Iterable[UserKey]) -> dict[UserKey, Profile]:
     """Return the profile of each key, `NOBODY` for None and users that are gone; one query for all not remembered."""
     wanted = set(keys)

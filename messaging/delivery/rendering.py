@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
@@ -181,10 +181,52 @@ def view_of(
     )
 
 
+class Loaded(NamedTuple):
+    """Messages with everything that their views show, the same for every reader."""
+
+    rows: Sequence[MessageRow]
+    contents: list[str | None]
+    people: dict[UserKey, Profile]  # the senders
+    quotes: dict[UUID, Quote]
+    mentions: dict[tuple[UUID, int], list[MentionOf]]
+    reactions: dict[UUID, list[ReactionCount]]
+
+    def views(self, quoted: Callable[[Quote], ReplyTo]) -> list[MessageView]:
+        """Return the views; `quoted` decides what is shown of a quoted message."""
+        return [
+            view_of(
+                row,
+                text,
+                self.people[row.sender_id],
+                quoted=quoted(quote) if (quote := self.quote_of(row)) is not None else None,
+                mentions=self.mentions.get((row.conversation_id, row.seq), []),
+                reactions=self.reactions.get(row.id, []),
+            )
+            for row, text in zip(self.rows, self.contents, strict=True)
+        ]
+
+    def quote_of(self, row: MessageRow) -> Quote | None:
+        """Return what a message quotes, if it still exists."""
+        return self.quotes.get(row.reply_to_id) if row.reply_to_id else None
+
+
+def load(rows: Sequence[MessageRow]) -> Loaded:
+    """Open messages and read what they show, in at most five queries whatever is on the page."""
+    contents = [open_content(row) for row in rows]
+    return Loaded(
+        rows=rows,
+        contents=contents,
+        people=profiles_of(row.sender_id for row in rows),
+        quotes=quotes_of(row.reply_to_id for row in rows if row.reply_to_id),
+        mentions=mentions_of([row for row, text in zip(rows, contents, strict=True) if text and "@" in text]),
+        reactions=reactions_to(row.id for row in rows),
+    )
+
+
 def page_views(
     rows: Sequence[MessageRow], viewer: UserKey, *, visible_from: int | Mapping[UUID, int]
 ) -> list[MessageView]:
-    """Return a page as one reader sees it, in at most five queries whatever is on it.
+    """Return a page as one reader sees it, in at most six queries whatever is on it.
 
     Args:
         rows: messages that the viewer may see.
@@ -193,28 +235,16 @@ def page_views(
             left out.
 
     """
-    contents = [open_content(row) for row in rows]
-    people = profiles_of(row.sender_id for row in rows)
-    quotes = quotes_of(row.reply_to_id for row in rows if row.reply_to_id)
-    hidden = deleted_by(quotes, viewer)
-    mentions = mentions_of([row for row, text in zip(rows, contents, strict=True) if text and "@" in text])
-    reactions = reactions_to(row.id for row in rows)
+    loaded = load(rows)
+    hidden = {str(message_id) for message_id in deleted_by(loaded.quotes, viewer)}
+    first = {row.reply_to_id: _first(visible_from, row) for row in rows if row.reply_to_id}
 
-    def quoted(row: MessageRow) -> ReplyTo | None:
-        quote = quotes.get(row.reply_to_id) if row.reply_to_id else None
-        if quote is None or row.reply_to_id is None:
-            return None
-        first = visible_from if isinstance(visible_from, int) else visible_from[row.conversation_id]
-        return reply_to(quote, may_see=quote.seq >= first and row.reply_to_id not in hidden)
+    def quoted(quote: Quote) -> ReplyTo:
+        may_see = quote.seq >= first[UUID(quote.message_id)] and quote.message_id not in hidden
+        return reply_to(quote, may_see=may_see)
 
-    return [
-        view_of(
-            row,
-            text,
-            people[row.sender_id],
-            quoted=quoted(row),
-            mentions=mentions.get((row.conversation_id, row.seq), []),
-            reactions=reactions.get(row.id, []),
-        )
-        for row, text in zip(rows, contents, strict=True)
-    ]
+    return loaded.views(quoted)
+
+
+def _first(visible_from: int | Mapping[UUID, int], row: MessageRow) -> int:
+    return visible_from if isinstance(visible_from, int) else visible_from[row.conversation_id]

@@ -17,6 +17,7 @@ from django.conf import settings
 from django.db import Error
 
 from messaging.delivery import doors, log
+from messaging.delivery.cache import cache
 from messaging.delivery.caller import Caller
 from messaging.delivery.doors import DEADLINE_SECONDS, Availability, DatabaseThreads, Written
 from messaging.delivery.hub import Hub, PlacedReply
@@ -40,6 +41,7 @@ from messaging.services.sessions import Admission, Credentials
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
+CLEAN_EVERY_TICKS = 30
 ADMISSIONS_MAX = 200  # connects looked up together
 
 # Of a worker's connections one is the writer's, one the checks', one that of Django's own views; the rest the doors'.
@@ -70,6 +72,7 @@ class Worker:
         self.subscription = LayerSubscription(self.id, layer, self.hub, self.watch.suspect)
         self._admissions: Batcher[Credentials, Admission | AuthError] = Batcher(self._admit, most=ADMISSIONS_MAX)
         self.presence = tracker_of(self)
+        self._ticks = 0
         self._has_remote_layer = not isinstance(layer, InMemoryChannelLayer)
 
     @classmethod
@@ -213,6 +216,9 @@ class Worker:
 
     def _tick(self) -> bool:
         """Do what a second brings; return whether the database has to stand in for the channel layer."""
+        self._ticks += 1
+        if self._ticks % CLEAN_EVERY_TICKS == 0:
+            cache.drop_idle()
         self.writer.expire()
         self.publisher.beat()
         self.subscription.check_silence()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, ClassVar
 
 import msgspec
@@ -24,7 +25,7 @@ class ConversationStarted(Frame, frozen=True, kw_only=True, tag="conversation_st
 
     conversation_id: str
     recipient: Profile
-    messages: list[MessageView]
+    messages: Sequence[MessageView | msgspec.Raw]  # encoded, where a page is kept ready
     has_more: bool
     last_seq: int
     read_seq: int

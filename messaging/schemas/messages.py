@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, ClassVar
 
 import msgspec
@@ -137,7 +138,7 @@ class Messages(Frame, frozen=True, kw_only=True, tag="messages", tag_field="type
     """A page of messages in chronological order."""
 
     conversation_id: str
-    messages: list[MessageView]
+    messages: Sequence[MessageView | msgspec.Raw]  # encoded, where a page is kept ready
     has_more: bool
     total: int | UnsetType = UNSET
 

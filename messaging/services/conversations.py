@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from django.db.models import QuerySet
+import msgspec
+from django.db.models import Exists, OuterRef, QuerySet, Subquery
 
 from messaging.delivery import rendering
 from messaging.delivery.doors import snapshot
-from messaging.delivery.memberships import memberships_of
+from messaging.delivery.pages import MESSAGES_MAX, cut, newest_page
 from messaging.delivery.profiles import UserKey, profile_of
 from messaging.delivery.rendering import MessageRow
 from messaging.delivery.rows import Pair
 from messaging.delivery.storage import rows
 from messaging.errors import AccessDenied, NotFound, UserBlocked
-from messaging.models import Conversation, Message, MessageDeletion, Participant
+from messaging.models import Conversation, Interval, Message, MessageDeletion, Participant
 from messaging.protocol.errors import ValidationFailed
 from messaging.schemas.conversations import ConversationStarted, Typing
 from messaging.schemas.messages import GetMessages, Messages, MessageView
@@ -32,6 +34,7 @@ class Place(NamedTuple):
     last_seq: int
     visible_from: int  # the first seq whose message they may see
     read_seq: int
+    has_hidden: bool  # whether they deleted messages of it for themselves
     participant: Participant
 
 
@@ -43,17 +46,26 @@ def access_conversation(caller: UserKey, conversation_id: str) -> Place:
         AccessDenied: they are no member of a public community.
 
     """
-    memberships = memberships_of([caller], conversation_ids=[conversation_id]).get(caller, [])
-    if not memberships or not memberships[0].is_member:
-        raise AccessDenied if _is_public(conversation_id) else NotFound
-    participant = Participant.objects.select_related("conversation").get(
-        conversation_id=conversation_id, user_id=caller
+    participants = Participant.objects.select_related("conversation").annotate(
+        joined_seq=Subquery(Interval.objects.filter(participant=OuterRef("pk"), to_seq=None).values("from_seq")),
+        has_hidden=Exists(MessageDeletion.objects.filter(user_id=caller, message__conversation_id=conversation_id)),
     )
-    if participant.conversation.state == Conversation.State.DELETED:
+    participant = participants.filter(conversation_id=conversation_id, user_id=caller).first()
+    if participant is None or participant.joined_seq is None:
+        raise AccessDenied if _is_public(conversation_id) else NotFound
+    conversation = participant.conversation
+    if conversation.state == Conversation.State.DELETED:
         raise NotFound
-    visible_from = max(memberships[0].stretches[-1].visible_from, participant.cleared_seq + 1)
-    kind, last_seq = participant.conversation.kind, participant.conversation.last_seq
-    return Place(conversation_id, kind, last_seq, visible_from, participant.read_seq, participant)
+    joined_seq = 1 if conversation.kind == Conversation.Kind.COMMUNITY else participant.joined_seq
+    return Place(
+        conversation_id=conversation_id,
+        kind=conversation.kind,
+        last_seq=conversation.last_seq,
+        visible_from=max(joined_seq, participant.cleared_seq + 1),
+        read_seq=participant.read_seq,
+        has_hidden=participant.has_hidden,
+        participant=participant,
+    )
 
 
 def _is_public(conversation_id: str) -> bool:
@@ -145,13 +157,17 @@ def access_named(caller: UserKey, request: GetMessages | Typing) -> Place | None
 
 def visible_messages(caller: UserKey, place: Place) -> QuerySet[Message]:
     """Return the messages of a conversation that the caller may see, tombstones too."""
-    hidden = MessageDeletion.objects.filter(user_id=caller, message__conversation_id=place.conversation_id)
-    visible = Message.objects.filter(conversation_id=place.conversation_id, seq__gte=place.visible_from)
-    return visible.exclude(pk__in=hidden.values("message_id"))
+    hidden = MessageDeletion.objects.filter(message_id=OuterRef("pk"), user_id=caller)
+    return Message.objects.filter(~Exists(hidden), conversation_id=place.conversation_id, seq__gte=place.visible_from)
 
 
-def _page(caller: UserKey, place: Place, request: GetMessages) -> tuple[list[MessageView], bool]:
+def _page(caller: UserKey, place: Place, request: GetMessages) -> tuple[Sequence[MessageView | msgspec.Raw], bool]:
     """Return the messages of a page in chronological order, and whether there are more beyond it."""
+    is_newest = request.before is None and request.after is None and not request.offset
+    if is_newest and request.limit <= MESSAGES_MAX:
+        kept = _kept_page(caller, place, limit=request.limit)
+        if kept is not None:
+            return kept
     messages = visible_messages(caller, place)
     if request.after is not None:
         messages = messages.filter(seq__gt=request.after).order_by("seq")
@@ -164,6 +180,18 @@ def _page(caller: UserKey, place: Place, request: GetMessages) -> tuple[list[Mes
     page = _within_bytes(found[: request.limit])
     views = rendering.page_views(sorted(page, key=lambda row: row.seq), caller, visible_from=place.visible_from)
     return views, len(found) > len(page)
+
+
+def _kept_page(caller: UserKey, place: Place, *, limit: int) -> tuple[list[msgspec.Raw], bool] | None:
+    """Return the newest page as it is kept ready, or None if it is not, or does not reach far enough."""
+    page = newest_page(place.conversation_id, place.last_seq)
+    if page is None:
+        return None
+    hidden: set[str] = set()
+    if place.has_hidden:
+        deletions = MessageDeletion.objects.filter(user_id=caller, message__conversation_id=place.conversation_id)
+        hidden = {str(key) for key in deletions.values_list("message_id", flat=True)}
+    return cut(page, visible_from=place.visible_from, hidden=hidden, limit=limit, bytes_max=PAGE_BYTES_MAX)
 
 
 def _within_bytes(found: list[MessageRow]) -> list[MessageRow]:

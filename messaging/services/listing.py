@@ -116,11 +116,11 @@ def _visible(caller: UserKey) -> QuerySet[Message]:
     )
 
 
-def _listed(caller: UserKey) -> QuerySet[Interval, Any]:
+def _listed(caller: UserKey) -> QuerySet[Any, Any]:
     """Return what the list shows, in its order."""
     newest = _visible(caller).order_by("-seq").values("pk")[:1]
     conversation = "participant__conversation__"
-    return (
+    listed: QuerySet[Any, Any] = (
         open_stretches(caller)
         .exclude(participant__conversation__state=Conversation.State.DELETED)
         .annotate(
@@ -133,6 +133,7 @@ def _listed(caller: UserKey) -> QuerySet[Interval, Any]:
         )
         .order_by("-moved_at", "-participant__conversation_id")
     )
+    return listed
 
 
 def _views(caller: UserKey, page: Sequence[_Row]) -> list[ConversationView]:

@@ -10,7 +10,7 @@ from django.db import transaction
 from django.db.models.signals import post_delete, post_save
 
 from messaging.delivery import log, profiles
-from messaging.delivery.news import Revoked
+from messaging.delivery.news import ProfileChanged, Revoked
 from messaging.delivery.revocations import DEACTIVATED, GONE
 
 
@@ -22,7 +22,8 @@ def connect() -> None:
 
 def _saved(instance: AbstractBaseUser, *, created: bool, update_fields: frozenset[str] | None, **_: Any) -> None:
     """End the sessions of a user who is saved as inactive, and forget how they looked."""
-    _forget(instance.pk)
+    if not created and update_fields != frozenset({"last_login"}):
+        _forget(instance.pk)
     may_be_news = not created and (update_fields is None or "is_active" in update_fields)
     if may_be_news and not instance.is_active:
         log.announce(Revoked(user_id=str(instance.pk), reason=DEACTIVATED))
@@ -38,3 +39,4 @@ def _forget(key: profiles.UserKey) -> None:
     # Now for this transaction, and after it for what others have read meanwhile.
     profiles.forget(key)
     transaction.on_commit(lambda: profiles.forget(key))
+    log.announce(ProfileChanged(str(key)))

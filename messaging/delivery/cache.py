@@ -1,0 +1,109 @@
+"""What a worker keeps beside the database: sealed, bounded, and never believed without asking the database first.
+
+Two levels: this process's memory, and the cache that all workers share where there is Redis. Both hold ciphertext bound
+to its key, so that neither a dump of Redis nor an entry moved in it tells or changes anything.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from functools import lru_cache
+
+from cachetools import LRUCache
+from django.core.cache import cache as shared, caches
+from django.core.cache.backends.locmem import LocMemCache
+
+from messaging.delivery.encryption import Place, Unreadable, keyring
+
+logger = logging.getLogger(__name__)
+IDLE_SECONDS = 30 * 60.0  # what has not been used for so long is dropped
+MEMORY_BYTES_MAX = 32 * 1024 * 1024
+BREAKER_SECONDS = 5.0  # without a shared cache after it has failed: each failure takes 0.2 s
+PURPOSE = b"cache"
+
+
+class SealedCache:
+    """Bytes by name; all of it may be gone at any time, and what is not as it was put reads as gone."""
+
+    def __init__(self) -> None:
+        """Start with an empty memory."""
+        self._lock = threading.Lock()  # the database's threads share it
+        self._memory: LRUCache[str, tuple[bytes, float]] = LRUCache(MEMORY_BYTES_MAX, getsizeof=_size)
+        self._broken_until = 0.0
+
+    def from_memory(self, name: str) -> bytes | None:
+        """Return what this process has put or taken under a name."""
+        with self._lock:
+            entry = self._memory.get(name)
+            if entry is None:
+                return None
+            self._memory[name] = entry[0], time.monotonic()
+        return _opened(name, entry[0])
+
+    def from_shared(self, name: str) -> bytes | None:
+        """Return what any worker has put under a name, and keep it in memory."""
+        if not self._is_shared():
+            return None
+        try:
+            sealed = shared.get(name)
+        except Exception as error:  # noqa: BLE001 — whatever the driver raises: the database has the truth
+            self._fail(error)
+            return None
+        value = _opened(name, sealed) if isinstance(sealed, bytes) else None
+        if value is not None:
+            self._remember(name, sealed)
+        return value
+
+    def put(self, name: str, value: bytes) -> None:
+        """Keep a value for this process and for the others, until it has been idle for half an hour."""
+        key = keyring().current
+        sealed = key.id.to_bytes(4) + key.seal(value, Place(name, "", ""), PURPOSE)
+        self._remember(name, sealed)
+        if self._is_shared():
+            try:
+                shared.set(name, sealed, timeout=int(IDLE_SECONDS))
+            except Exception as error:  # noqa: BLE001 — the same
+                self._fail(error)
+
+    def drop_idle(self) -> int:
+        """Forget what has not been used for half an hour, and return how much that was; call it now and then."""
+        oldest = time.monotonic() - IDLE_SECONDS
+        with self._lock:
+            idle = [name for name, (_, used_at) in self._memory.items() if used_at < oldest]
+            for name in idle:
+                del self._memory[name]
+        return len(idle)
+
+    def _remember(self, name: str, sealed: bytes) -> None:
+        with self._lock:
+            if len(sealed) < MEMORY_BYTES_MAX:
+                self._memory[name] = sealed, time.monotonic()
+
+    def _is_shared(self) -> bool:
+        return has_shared_cache() and time.monotonic() >= self._broken_until
+
+    def _fail(self, error: Exception) -> None:
+        self._broken_until = time.monotonic() + BREAKER_SECONDS
+        logger.warning("the cache does not answer (%s); going on without it for 5 s", type(error).__name__)
+
+
+@lru_cache(maxsize=1)
+def has_shared_cache() -> bool:
+    """Return whether there is a cache that workers share: the memory of one process is none beside that very memory."""
+    return not isinstance(caches["default"], LocMemCache)
+
+
+def _size(entry: tuple[bytes, float]) -> int:
+    return len(entry[0])
+
+
+def _opened(name: str, sealed: bytes) -> bytes | None:
+    try:
+        return keyring().open_bytes(int.from_bytes(sealed[:4]), sealed[4:], Place(name, "", ""), PURPOSE)
+    except Unreadable:
+        return None
+
+
+cache = SealedCache()
