@@ -37,6 +37,7 @@ class ChatClient:
         subprotocols: Collection[str] | None = None,
         compression: str | None = None,
         ignoring: Collection[str] = UNASKED,
+        heard: Callable[[Frame], None] | None = None,
     ) -> None:
         """Prepare a connection.
 
@@ -48,11 +49,13 @@ class ChatClient:
             subprotocols: what the handshake offers.
             compression: "deflate" to offer it.
             ignoring: types of frames that the test is not about; they never reach the inbox.
+            heard: called with every frame in the order of their arrival.
         """
         self.url = url
         self.token = token
         self.inbox: list[Frame] = []
         self.ignoring = frozenset(ignoring)
+        self._heard = heard
         self._handshake: dict[str, Any] = {
             "additional_headers": headers,
             "origin": None if origin is None else Origin(origin),
@@ -173,6 +176,8 @@ class ChatClient:
         try:
             async for text in socket:
                 frame = json.loads(text)
+                if self._heard is not None:
+                    self._heard(frame)
                 if frame.get("type") in self.ignoring:
                     continue
                 async with self._news:

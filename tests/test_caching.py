@@ -215,7 +215,8 @@ async def test_redis_holds_ciphertext_that_workers_share(server: LiveServer, cas
         assert len(keys) == 1
         assert 0 < client.ttl(keys[0]) <= cache_module.IDLE_SECONDS
         for key in client.scan_iter("*conversation:*"):
-            stored = bytes(client.get(key) or b"")
+            stored = client.get(key)
+            assert isinstance(stored, bytes)
             assert b"Hello" not in stored
             assert cast.bob.name.encode() not in stored
 
