@@ -25,7 +25,7 @@ _read_keys = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _read_text = msgspec.json.Decoder(str).decode
 _encoder = msgspec.json.Encoder()
 encode = _encoder.encode
-_FIELD_IN_MESSAGE = re.compile(r"at `\$\.(\w+)|field `(\w+)`")
+_FIELD_IN_MESSAGE = re.compile(r"(?:at|in) `\$\.(\w+)|field `(\w+)`")
 _SURROGATE_OR_NUL = re.compile("[\ud800-\udfff\x00]")
 
 
