@@ -52,6 +52,8 @@ EDIT_WINDOW = integer("EDIT_WINDOW", 300)
 
 # Policies.
 SESSION_POLICY = choice("SESSION_POLICY", ["multi", "single"])
+# Whose content admins may read in Django admin; each look is logged.
+ADMIN_READS = choice("ADMIN_READS", ["none", "communities", "groups", "all"])
 PRESENCE_SCOPE = choice("PRESENCE_SCOPE", ["contacts", "everyone"])
 
 # The database. The connections of a worker are kept by its threads, so Django's own pool stays off.

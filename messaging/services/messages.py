@@ -173,12 +173,7 @@ def delete_for_everyone(caller: UserKey, message_id: str) -> MessageDeleted:
         raise InsufficientPermissions("only its author, or an admin of the group, may delete a message for everyone")
     if message.deleted_at is not None:
         raise Conflict("the message has been deleted")
-    Mention.objects.filter(conversation=conversation, seq=message.seq).delete()
-    Reaction.objects.filter(message=message).delete()
-    message.sealed_content, message.pinned_at, message.deleted_at = None, None, log.now()
-    message.save(update_fields=("sealed_content", "pinned_at", "deleted_at"))
-    wire = {"messageId": message_id, "forEveryone": True}
-    event = log.append(conversation, "message_deleted", actor=caller, message=message, wire=wire)
+    event = _entomb(conversation, message, actor=caller)
     return MessageDeleted(
         conversation_id=place.conversation_id,
         group_id=access.group_id,
@@ -187,6 +182,34 @@ def delete_for_everyone(caller: UserKey, message_id: str) -> MessageDeleted:
         message_id=message_id,
         for_everyone=True,
     )
+
+
+def remove_message(message_id: str) -> None:
+    """Leave a tombstone of any message, as a moderator of the service.
+
+    Raises:
+        NotFound: there is no such message.
+        Conflict: it is deleted already.
+
+    """
+    conversation_id = Message.objects.filter(pk=message_id).values_list("conversation_id", flat=True).first()
+    if conversation_id is None:
+        raise NotFound
+    conversation = Conversation.objects.select_for_update(no_key=True).get(pk=conversation_id)
+    message = Message.objects.get(pk=message_id)
+    if message.deleted_at is not None:
+        raise Conflict("the message has been deleted")
+    _entomb(conversation, message, actor=None)
+
+
+def _entomb(conversation: Conversation, message: Message, *, actor: UserKey | None) -> log.Appended:
+    """Take from a message all but its place and its fingerprint."""
+    Mention.objects.filter(conversation=conversation, seq=message.seq).delete()
+    Reaction.objects.filter(message=message).delete()
+    message.sealed_content, message.pinned_at, message.deleted_at = None, None, log.now()
+    message.save(update_fields=("sealed_content", "pinned_at", "deleted_at"))
+    wire = {"messageId": str(message.pk), "forEveryone": True}
+    return log.append(conversation, "message_deleted", actor=actor, message=message, wire=wire)
 
 
 def _seal(message: Message, text: str) -> None:
