@@ -115,7 +115,7 @@ async def test_communities_are_found(server: LiveServer, cast: Cast) -> None:
         assert await find(bob) == [small]
 
 
-def _crowd(community_id: str, count: int) -> None:
+def seat_crowd(community_id: str, count: int) -> None:
     """Seat many people who are not there, by few statements."""
     users = User.objects.bulk_create(User(username=uuid4().hex) for _ in range(count))
     group = Group.objects.get(conversation_id=community_id)
@@ -133,7 +133,7 @@ async def test_an_event_in_a_crowd_costs_one_row(server: LiveServer, cast: Cast)
     async with AsyncExitStack() as stack:
         (ann,) = await enter(stack, server, cast.ann)
         community = await create(ann, maxMembers=20_000)
-        await in_database(lambda: _crowd(community, 10_000))
+        await in_database(lambda: seat_crowd(community, 10_000))
         crowd = await enter(stack, server, *people)
         for one in crowd:
             await one.ask("join_community", communityId=community)
