@@ -190,7 +190,7 @@ async def test_a_page_of_ten_thousand_costs_a_fixed_number(live_database: None, 
             Conversation.objects.filter(pk=conversation_id).update(last_seq=10_001)
         with CaptureQueriesContext(connection) as cold:
             page(cast.ann, conversation_id)
-        assert _reads(cold) == 5  # place, messages, quotes, mentions, reactions
+        assert _reads(cold) == 4  # place, messages, mentions, reactions; what is quoted is on the page
 
     await in_database(run)
 

@@ -243,7 +243,7 @@ class _Page:
         )
         messages = {row.id: row for row in rendering.rows_of(found)}
         contents = {key: rendering.open_content(row) for key, row in messages.items()}
-        quotes = rendering.quotes_of(row.reply_to_id for row in messages.values() if row.reply_to_id)
+        quotes = rendering.quotes_of(messages.values(), contents.values())
         mentioning = [row for key, row in messages.items() if "@" in (contents[key] or "")]
         return cls(
             messages=messages,
@@ -322,10 +322,11 @@ class _Page:
         )
 
     def _edit(self, message: MessageRow) -> dict[str, Any]:
-        is_deleted = message.deleted_at is not None
+        is_deleted, content = message.deleted_at is not None, self.contents[message.id]
         return {
             "messageId": str(message.id),
-            "content": self.contents[message.id],
+            "content": content,
+            "isUnreadable": True if rendering.is_unreadable(message, content) else UNSET,
             "editedAt": None if message.edited_at is None else wire_time(message.edited_at),
             "mentions": [] if is_deleted else self.mentions.get((message.conversation_id, message.seq), []),
         }

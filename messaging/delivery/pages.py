@@ -61,8 +61,8 @@ def newest_page(conversation_id: str, last_seq: int) -> Page | None:
     for look in (cache.from_memory, cache.from_shared):
         if (page := _valid(look(name), last_seq)) is not None:
             return page
-    page = _made(conversation_id, last_seq)
-    if page is not None:
+    page, is_kept = _made(conversation_id, last_seq)
+    if page is not None and is_kept:
         cache.put(name, _encode(page))
     return page
 
@@ -114,22 +114,22 @@ def _people(keys: Collection[str]) -> dict[str, Profile]:
     return {str(key): profile for key, profile in profiles_of(map(to_key, keys)).items()}
 
 
-def _made(conversation_id: str, last_seq: int) -> Page | None:
+def _made(conversation_id: str, last_seq: int) -> tuple[Page | None, bool]:
+    """Return the page, unless it is too large, and whether it may be kept."""
     newest = Message.objects.filter(conversation_id=conversation_id).order_by("-seq")
     rows = rendering.rows_of(newest.values_list(*rendering.ROW_FIELDS)[: MESSAGES_MAX + 1])
     page, is_whole = rows[:MESSAGES_MAX], len(rows) <= MESSAGES_MAX
     if sum(len(row.sealed_content or b"") for row in page) > BYTES_MAX:
-        return None
+        return None, False
     loaded = rendering.load(page)
-    if any(text is None and row.deleted_at is None for row, text in zip(page, loaded.contents, strict=True)):
-        return None  # unreadable ones are logged at every look
     views = loaded.views(rendering.reply_to)
-    return Page(
+    made = Page(
         last_seq=last_seq,
         is_whole=is_whole,
         people=_people(_named(views)),
         messages=[_message(row, view, loaded.quote_of(row)) for row, view in zip(page, views, strict=True)],
     )
+    return made, loaded.is_readable  # what cannot be read is logged at every look
 
 
 def _message(row: MessageRow, view: MessageView, quote: Quote | None) -> PageMessage:

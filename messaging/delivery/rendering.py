@@ -52,6 +52,7 @@ class Quote(NamedTuple):
     sender_key: str | None
     seq: int
     excerpt: str | None  # None on tombstones and what cannot be read
+    is_unreadable: bool = False  # whether it is the latter
 
 
 def rows_of(messages: Iterable[tuple[object, ...]]) -> list[MessageRow]:
@@ -61,14 +62,22 @@ def rows_of(messages: Iterable[tuple[object, ...]]) -> list[MessageRow]:
 
 def open_content(row: MessageRow) -> str | None:
     """Return a message's text, or None if it is deleted or cannot be read, which is logged."""
-    if row.sealed_content is None:
+    if row.deleted_at is not None:
         return None
-    place = Place(str(row.id), str(row.conversation_id), row.sender_key)
     try:
-        return keyring().open_text(row.key_id, bytes(row.sealed_content), place)
+        return _opened(row)
     except Unreadable:
         logger.error("message %s cannot be decrypted: wrong key, changed or moved", row.id)  # noqa: TRY400 — no trace
         return None
+
+
+def _opened(row: MessageRow) -> str:
+    # The sealed key outlives the account; while there is one, it has to be the one that the message is shown under.
+    is_of_another = row.sender_id is not None and str(row.sender_id) != row.sender_key
+    if row.sealed_content is None or is_of_another:
+        raise Unreadable
+    place = Place(str(row.id), str(row.conversation_id), row.sender_key)
+    return keyring().open_text(row.key_id, bytes(row.sealed_content), place)
 
 
 def group_id_of(conversation_id: str, kind: str) -> str | UnsetType:
@@ -76,19 +85,33 @@ def group_id_of(conversation_id: str, kind: str) -> str | UnsetType:
     return UNSET if kind == Conversation.Kind.DIRECT else conversation_id
 
 
-def quotes_of(message_ids: Iterable[UUID]) -> dict[UUID, Quote]:
-    """Return each quoted message that still exists; one query."""
-    wanted = set(message_ids)
-    if not wanted:
-        return {}
-    rows = rows_of(Message.objects.filter(pk__in=wanted).values_list(*ROW_FIELDS))
-    return {row.id: quote_of(row, open_content(row)) for row in rows}
+def quotes_of(rows: Iterable[MessageRow], contents: Iterable[str | None]) -> dict[UUID, Quote]:
+    """Return what these messages quote, as far as it still exists: from among themselves, the rest by one query.
+
+    Args:
+        rows: the messages.
+        contents: their texts, opened already; nothing is opened, and found unreadable, twice.
+
+    """
+    opened = {row.id: (row, text) for row, text in zip(rows, contents, strict=True)}
+    wanted = {row.reply_to_id for row, _ in opened.values() if row.reply_to_id}
+    quotes = {key: quote_of(*opened[key]) for key in wanted & opened.keys()}
+    if missing := wanted - quotes.keys():
+        others = rows_of(Message.objects.filter(pk__in=missing).values_list(*ROW_FIELDS))
+        quotes |= {row.id: quote_of(row, open_content(row)) for row in others}
+    return quotes
 
 
 def quote_of(row: MessageRow, content: str | None) -> Quote:
     """Return a message as others quote it."""
     excerpt = None if content is None else content[:EXCERPT_CHARACTERS]
-    return Quote(str(row.id), None if row.sender_id is None else row.sender_key, row.seq, excerpt)
+    sender_key = None if row.sender_id is None else row.sender_key
+    return Quote(str(row.id), sender_key, row.seq, excerpt, is_unreadable(row, content))
+
+
+def is_unreadable(row: MessageRow, content: str | None) -> bool:
+    """Return whether a message that is opened has a text which cannot be read."""
+    return content is None and row.deleted_at is None
 
 
 def reply_to(quote: Quote, *, may_see: bool = True) -> ReplyTo:
@@ -177,7 +200,7 @@ def view_of(
         is_edited=row.edited_at is not None,
         is_deleted=is_deleted,
         is_pinned=row.pinned_at is not None and not is_deleted,
-        is_unreadable=True if content is None and not is_deleted else UNSET,
+        is_unreadable=True if is_unreadable(row, content) else UNSET,
     )
 
 
@@ -205,6 +228,12 @@ class Loaded(NamedTuple):
             for row, text in zip(self.rows, self.contents, strict=True)
         ]
 
+    @property
+    def is_readable(self) -> bool:
+        """Whether everything that the views show could be read."""
+        is_damaged = any(is_unreadable(row, text) for row, text in zip(self.rows, self.contents, strict=True))
+        return not is_damaged and not any(quote.is_unreadable for quote in self.quotes.values())
+
     def quote_of(self, row: MessageRow) -> Quote | None:
         """Return what a message quotes, if it still exists."""
         return self.quotes.get(row.reply_to_id) if row.reply_to_id else None
@@ -217,7 +246,7 @@ def load(rows: Sequence[MessageRow]) -> Loaded:
         rows=rows,
         contents=contents,
         people=profiles_of(row.sender_id for row in rows),
-        quotes=quotes_of(row.reply_to_id for row in rows if row.reply_to_id),
+        quotes=quotes_of(rows, contents),
         mentions=mentions_of([row for row, text in zip(rows, contents, strict=True) if text and "@" in text]),
         reactions=reactions_to(row.id for row in rows),
     )

@@ -7,6 +7,7 @@ whether this very message exists already, then what stands in its way.
 from __future__ import annotations
 
 import hmac
+import logging
 import re
 from dataclasses import dataclass, field
 
@@ -30,6 +31,7 @@ from messaging.models import Conversation, Message, new_id
 from messaging.protocol.errors import ChatError, ValidationFailed
 from messaging.schemas.messages import Sent
 
+logger = logging.getLogger(__name__)
 NOT_FOLLOWING = "NOT_FOLLOWING"
 _NAME = re.compile(r"@([\w.@+-]{1,150})")
 EVERYONE = frozenset({"everyone", "all"})
@@ -112,6 +114,7 @@ class Repeated:
     known: Known
     is_duplicate: bool
     peer: Peer | None
+    visible_from: int  # the first seq that the sender may see
 
 
 Outcome = Appended | Repeated | ChatError
@@ -146,7 +149,8 @@ def _decide(command: SendCommand, facts: Facts) -> Outcome:
     if place not in facts.members:
         raise AccessDenied if conversation.is_public else NotFound
     if (known := _known(command, facts)) is not None:
-        return Repeated(command, known, str(known.row.id) != command.message_id, facts.peers.get(place))
+        is_duplicate = str(known.row.id) != command.message_id
+        return Repeated(command, known, is_duplicate, facts.peers.get(place), facts.members[place].visible_from)
     peer = _check_may_write(command, conversation, facts)
     quote = _quoted(command, facts)
     return _append(command, conversation, facts, quote, peer)
@@ -170,7 +174,10 @@ def _known(command: SendCommand, facts: Facts) -> Known | None:
 
 
 def _is_same(command: SendCommand, known: Known) -> bool:
-    """Return whether a command says what its client id was first used for, whatever became of that message since."""
+    """Return whether a command says what its client id was first used for, whatever became of that message since.
+
+    What cannot be compared any more counts as something else: refusing is safe, a message told twice is not.
+    """
     if known.sealed_fingerprint is None:
         return False
     row = known.row
@@ -178,6 +185,7 @@ def _is_same(command: SendCommand, known: Known) -> bool:
     try:
         first = keyring().open_bytes(row.key_id, bytes(known.sealed_fingerprint), place, FINGERPRINT)
     except Unreadable:
+        logger.error("the fingerprint of message %s cannot be decrypted", row.id)  # noqa: TRY400 — no trace
         return False
     return hmac.compare_digest(first, _fingerprint(command))
 

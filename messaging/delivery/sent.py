@@ -72,7 +72,7 @@ def result_of_appended(appended: Appended, moment: dt.datetime, is_online: Calla
 def result_of_repeated(repeated: Repeated, is_online: Callable[[str], bool]) -> Result:
     """Return the reply to a message that was stored before, as it is now; run it on a database thread."""
     row, command = repeated.known.row, repeated.command
-    view = rendering.page_views([row], command.sender, visible_from=1)[0]
+    view = rendering.page_views([row], command.sender, visible_from=repeated.visible_from)[0]
     reply = command.reply_type(
         conversation_id=view.conversation_id,
         group_id=view.group_id,

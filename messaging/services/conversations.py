@@ -164,7 +164,7 @@ def visible_messages(caller: UserKey, place: Place) -> QuerySet[Message]:
 def _page(caller: UserKey, place: Place, request: GetMessages) -> tuple[Sequence[MessageView | msgspec.Raw], bool]:
     """Return the messages of a page in chronological order, and whether there are more beyond it."""
     is_newest = request.before is None and request.after is None and not request.offset
-    if is_newest and request.limit <= MESSAGES_MAX:
+    if is_newest and request.limit < MESSAGES_MAX:  # of a whole page nobody knows whether more is behind it
         kept = _kept_page(caller, place, limit=request.limit)
         if kept is not None:
             return kept
