@@ -19,6 +19,7 @@ class Conversation:
     last_seq: int = 0
     joined_seq: int = 0  # of the event by which its user came in for the last time; 0 in direct ones
     is_member: bool = True
+    is_deleted: bool = False  # a group that waits for being restored
     messages: dict[str, Message] = field(default_factory=dict)
     reactions: dict[str, list[tuple[str, str]]] = field(default_factory=dict)  # (emoji, user) by message, in order
     roles: dict[str, str] = field(default_factory=dict)  # by user id; complete for who saw the group's beginning
@@ -168,3 +169,15 @@ class Model:
         conversation.roles[frame["userId"]] = frame["role"]
 
     _member_demoted = _member_promoted
+
+    def _ownership_transferred(self, conversation: Conversation, frame: Frame) -> None:
+        conversation.roles.update({frame["from"]: "admin", frame["to"]: "owner"})
+        conversation.group["ownerId"] = frame["to"]
+
+    def _group_deleted(self, conversation: Conversation, frame: Frame) -> None:
+        del frame
+        conversation.is_deleted = True
+
+    def _group_restored(self, conversation: Conversation, frame: Frame) -> None:
+        del frame
+        conversation.is_deleted = False

@@ -1,5 +1,6 @@
 """The role matrix: every operation on a group, asked for by everybody there can be."""
 
+import asyncio
 import uuid
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -99,3 +100,30 @@ async def test_strangers_read_the_words_of_a_missing_group(server: LiveServer, c
             assert refused == await mallory.ask(request_type, groupId=str(uuid.uuid4()), **missing)
             assert refused["code"] == GONE
         await mallory.quiet()
+
+
+@pytest.mark.parametrize("attempt", range(3))
+async def test_two_transfers_leave_one_owner(server: LiveServer, cast: Cast, attempt: int) -> None:
+    """Of changes of roles that race each other each sees what the ones before it have done."""
+    async with AsyncExitStack() as stack:
+        devices = await enter(stack, server, *[cast.ann] * 4)
+        group_id = await create(devices[0], cast.bob, cast.carl)
+        requests = [
+            ("transfer_ownership", cast.bob),
+            ("transfer_ownership", cast.carl),
+            ("promote_member", cast.bob),
+            ("remove_group_member", cast.carl),
+        ]
+        replies = await asyncio.gather(
+            *(
+                device.ask(request, groupId=group_id, userId=person.id)
+                for device, (request, person) in zip(devices, requests, strict=True)
+            )
+        )
+        transfers = [reply for reply in replies if reply["type"] == "ownership_transferred"]
+        assert len(transfers) == 1 or {"NOT_FOUND"} <= {reply.get("code") for reply in replies}
+        (bob,) = await enter(stack, server, cast.bob)
+        listed = (await bob.ask("get_group_members", groupId=group_id))["members"]
+        assert [member["role"] for member in listed].count("owner") == 1
+        events = [frame["seq"] for frame in bob.take_all()]
+        assert events == list(range(1, len(events) + 1))

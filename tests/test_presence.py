@@ -88,6 +88,7 @@ async def test_back_in_time_is_never_gone(start_server: Callable[..., LiveServer
 
 async def test_who_is_not_told(server: LiveServer, cast: Cast) -> None:
     """Nobody with a block, either way, hears or reads of the other; a community makes no contacts, a group does."""
+    new_bob = await in_database(lambda: new_person("bob"))
     async with AsyncExitStack() as stack:
         ann, carl, mallory = await enter(stack, server, cast.ann, cast.carl, cast.mallory)
         await befriend(ann, cast.bob)
@@ -103,6 +104,10 @@ async def test_who_is_not_told(server: LiveServer, cast: Cast) -> None:
         await mallory.ask("follow_user", userId=cast.bob.id)
         assert await status(mallory, cast.bob) == "online"
         assert ann.take_all(*PRESENCE) + mallory.take_all(*PRESENCE) == []
+        group_id = (await carl.ask("get_user_groups"))["groups"][0]["groupId"]
+        await carl.ask("add_group_member", groupId=group_id, userId=new_bob.id)
+        listed = (await carl.ask("get_group_members", groupId=group_id))["members"]
+        assert [member["isOnline"] for member in listed] == [True, True, False]
         for wrong in ([], ["1"] * 101, [1], "x"):
             assert (await ann.ask("get_presence", userIds=wrong))["field"] == "userIds"
         strange = await ann.ask("get_presence", userIds=["999999999", "x", cast.ann.id])

@@ -25,6 +25,7 @@ OPERATIONS = (
     *("send", "send", "send", "reply", "repeat", "edit", "delete", "hide", "react", "react", "unreact", "read"),
     *("group_send", "group_send", "announce", "pin", "unpin", "add", "remove", "leave", "promote", "demote", "mute"),
     *("unmute", "update", "clear", "block", "unblock", "drop", "return", "typing"),
+    *("transfer", "delete_group", "restore", "restore"),
 )
 
 
@@ -125,6 +126,9 @@ class World:
             "mute": ("mute_member", {**in_group, "userId": other.id, "minutes": 1}),
             "unmute": ("unmute_member", {**in_group, "userId": other.id}),
             "update": ("update_group", {**in_group, "name": f"Name {choice}"}),
+            "transfer": ("transfer_ownership", {**in_group, "userId": other.id}),
+            "delete_group": ("delete_group", in_group),
+            "restore": ("restore_group", in_group),
             "return": ("ping", {}),
         }
         request, fields = requests[what]
@@ -191,18 +195,20 @@ async def check_person(server: LiveServer, world: World, person: Person) -> None
         for model in (replayed, *(device.model for device in world.of(person))):
             assert model.problems == []
             for key, conversation in model.conversations.items():
-                assert key in listed or not conversation.is_member or not conversation.visible()
-        if person is world.people[0]:
-            await check_group(client, world.group_id, replayed)
+                is_gone = conversation.is_deleted or not conversation.is_member
+                assert key in listed or is_gone or not conversation.visible()
+        await check_group(client, world.group_id, replayed)
 
 
 async def check_group(client: ChatClient, group_id: str, model: Model) -> None:
-    """Assert that the events of a group give its members, their roles and its description."""
-    group = model.conversations[group_id]
+    """Assert that the events of a group give its members, their roles and its description to who saw all of it."""
+    group = model.conversations.get(group_id)
+    if group is None or group.joined_seq != 1 or not group.is_member or group.is_deleted:
+        return
     listed = (await client.ask("get_group_members", groupId=group_id))["members"]
     assert group.roles == {member["userId"]: member["role"] for member in listed}
     info = (await client.ask("get_group_info", groupId=group_id))["group"]
-    assert group.group | {"role": "owner", "memberCount": len(listed)} == info
+    assert group.group | {"role": group.roles[model.user_id], "memberCount": len(listed)} == info
     pinned = {each["messageId"] for each in (await client.ask("get_pinned_messages", groupId=group_id))["messages"]}
     assert pinned == {each["messageId"] for each in group.visible() if each["isPinned"]}
 
