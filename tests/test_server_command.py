@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from django.conf import settings
-from django.db import connection
 
 from config.listening import bind
 from tests.server import database_url
@@ -99,7 +98,7 @@ def test_an_unreachable_database_is_refused() -> None:
     assert "\n" not in said
 
 
-@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no limit of connections")
+@pytest.mark.postgres_only
 def test_more_connections_than_the_database_has_are_refused(live_database: None) -> None:
     """They would fail later, under load."""
     said = refusal(DB_MAX_CONNECTIONS=1_000_000)
