@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from django.db import InterfaceError, OperationalError, connection, transaction
 
-from messaging.delivery import doors, log
+from messaging.delivery import doors, events, log
 from messaging.delivery.caller import Caller, Identity
 from messaging.delivery.doors import Availability, DatabaseThreads
 from messaging.delivery.hub import Hub
@@ -73,7 +73,7 @@ class Engine:
     async def read(self, conversation_id: str, **wanted: Any) -> list[LiveEvent]:
         """Read the log on a thread."""
         wanted.pop("viewer_id", None)
-        return await in_database(lambda: log.read(conversation_id, **wanted))
+        return await in_database(lambda: events.read(conversation_id, **wanted))
 
     def caller(self, person: Person) -> Caller:
         """Connect somebody."""
@@ -127,7 +127,7 @@ async def test_a_service_appends_and_its_news_are_recorded(cast: Cast) -> None:
             command_id=command,
         )
         assert log.was_committed(command)
-        return written, log.read(conversation, after=0, limit=10)
+        return written, events.read(conversation, after=0, limit=10)
 
     written, read = await in_database(work)
     assert written.result.seq == 1

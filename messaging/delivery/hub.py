@@ -26,7 +26,7 @@ SETTLE_SECONDS = 15.0  # longer than any request waits for its commit
 
 
 class ReadLog(Protocol):
-    """Reads a page of a conversation's log, as `log.read` does, from the loop."""
+    """Reads a page of a conversation's log, as `events.read` does, from the loop."""
 
     def __call__(
         self,

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from messaging.delivery.log import skipped
+from messaging.delivery.events import skipped
 from messaging.delivery.news import LiveEvent
 
 

@@ -16,7 +16,7 @@ from channels.layers import InMemoryChannelLayer, get_channel_layer
 from django.conf import settings
 from django.db import Error
 
-from messaging.delivery import doors, log
+from messaging.delivery import doors, events
 from messaging.delivery.cache import cache
 from messaging.delivery.caller import Caller
 from messaging.delivery.doors import DEADLINE_SECONDS, Availability, DatabaseThreads, Written
@@ -204,7 +204,9 @@ class Worker:
     ) -> list[LiveEvent]:
         viewer = None if viewer_id is None else user_key(viewer_id)
         try:
-            return await self.reading(log.read, conversation_id, after=after, limit=limit, until=until, viewer=viewer)
+            return await self.reading(
+                events.read, conversation_id, after=after, limit=limit, until=until, viewer=viewer
+            )
         except Error as error:
             logger.error("the log of %s could not be read", conversation_id, exc_info=error)  # noqa: TRY400
             raise ServerBusy from error

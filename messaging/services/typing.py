@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from messaging.delivery import log
+from messaging.delivery import events
 from messaging.delivery.doors import snapshot
 from messaging.delivery.profiles import UserKey
 from messaging.errors import UserBlocked
@@ -34,7 +34,7 @@ def typing_audience(caller: UserKey, request: Typing) -> Audience | None:
         place = access_named(caller, request)
         if place is None or place.kind == Conversation.Kind.COMMUNITY:
             return None
-        others = set(log.participant_keys(place.conversation_id)) - {caller}
+        others = set(events.participant_keys(place.conversation_id)) - {caller}
         blocked = blocked_with(caller, others)
         if blocked and place.kind == Conversation.Kind.DIRECT:
             raise UserBlocked
