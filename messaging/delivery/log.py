@@ -1,8 +1,6 @@
-"""The event log: every durable event is appended here, under its conversation's lock, and read from here in order.
+"""The event log: every durable event but those of sending is appended here, under its conversation's lock.
 
-`append` gives the next seq in the transaction that makes the event true. `read` renders events from the rows as they
-are now, so that nothing deleted is ever replayed. Both yield `LiveEvent`s: what was just written and what is caught
-up on are the same to the hub.
+`append` gives the next seq in the transaction that makes the event true; `events.read` renders it for who gets it.
 """
 
 from __future__ import annotations
