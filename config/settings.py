@@ -113,7 +113,11 @@ if REDIS_URL:
             "LOCATION": REDIS_URL[0],
             "KEY_PREFIX": "chat",
             # A cache that answers later than this is slower than the database.
-            "OPTIONS": {"socket_timeout": 0.2, "socket_connect_timeout": 0.2},
+            "OPTIONS": {
+                "socket_timeout": 0.2,
+                "socket_connect_timeout": 0.2,
+                "serializer": "messaging.delivery.cache.PlainValues",
+            },
         }
     }
 else:

@@ -10,8 +10,8 @@ from messaging.delivery.doors import snapshot
 from messaging.delivery.profiles import UserKey
 from messaging.errors import NotFound
 from messaging.services import pins
-from messaging.services.conversations import Place, access_conversation
 from messaging.services.messages import access_message_unlocked
+from messaging.services.places import Place, access_conversation
 
 
 def pin_message(caller: UserKey, group_id: str, message_id: str) -> MessagePinned:

@@ -10,8 +10,10 @@ import logging
 import threading
 import time
 from functools import lru_cache
+from typing import Any
 
-from cachetools import LRUCache
+import msgspec
+from cachetools import TTLCache
 from django.core.cache import cache as shared, caches
 from django.core.cache.backends.locmem import LocMemCache
 
@@ -24,23 +26,42 @@ BREAKER_SECONDS = 5.0  # without a shared cache after it has failed: each failur
 PURPOSE = b"cache"
 
 
+class PlainValues:
+    """Values in Redis as msgpack instead of Django's pickle, which would run whatever somebody has put there."""
+
+    def dumps(self, value: Any) -> bytes | int:
+        """Return a value as it is stored; integers as they are, so that Redis can count them."""
+        return value if type(value) is int else msgspec.msgpack.encode(value)
+
+    def loads(self, stored: bytes) -> Any:
+        """Return a value, or None, as if there were none, for what nobody here has put."""
+        try:
+            return int(stored)
+        except ValueError:
+            pass
+        try:
+            return msgspec.msgpack.decode(stored)
+        except msgspec.DecodeError:
+            return None
+
+
 class SealedCache:
     """Bytes by name; all of it may be gone at any time, and what is not as it was put reads as gone."""
 
     def __init__(self) -> None:
         """Start with an empty memory."""
         self._lock = threading.Lock()  # the database's threads share it
-        self._memory: LRUCache[str, tuple[bytes, float]] = LRUCache(MEMORY_BYTES_MAX, getsizeof=_size)
+        self._memory: TTLCache[str, bytes] = TTLCache(MEMORY_BYTES_MAX, IDLE_SECONDS, _now, getsizeof=len)
         self._broken_until = 0.0
 
     def from_memory(self, name: str) -> bytes | None:
         """Return what this process has put or taken under a name."""
         with self._lock:
-            entry = self._memory.get(name)
-            if entry is None:
+            sealed = self._memory.get(name)
+            if sealed is None:
                 return None
-            self._memory[name] = entry[0], time.monotonic()
-        return _opened(name, entry[0])
+            self._memory[name] = sealed  # idle from now on
+        return _opened(name, sealed)
 
     def from_shared(self, name: str) -> bytes | None:
         """Return what any worker has put under a name, and keep it in memory."""
@@ -69,17 +90,13 @@ class SealedCache:
 
     def drop_idle(self) -> int:
         """Forget what has not been used for half an hour, and return how much that was; call it now and then."""
-        oldest = time.monotonic() - IDLE_SECONDS
         with self._lock:
-            idle = [name for name, (_, used_at) in self._memory.items() if used_at < oldest]
-            for name in idle:
-                del self._memory[name]
-        return len(idle)
+            return len(self._memory.expire())
 
     def _remember(self, name: str, sealed: bytes) -> None:
         with self._lock:
             if len(sealed) < MEMORY_BYTES_MAX:
-                self._memory[name] = sealed, time.monotonic()
+                self._memory[name] = sealed
 
     def _is_shared(self) -> bool:
         return has_shared_cache() and time.monotonic() >= self._broken_until
@@ -95,8 +112,8 @@ def has_shared_cache() -> bool:
     return not isinstance(caches["default"], LocMemCache)
 
 
-def _size(entry: tuple[bytes, float]) -> int:
-    return len(entry[0])
+def _now() -> float:
+    return time.monotonic()
 
 
 def _opened(name: str, sealed: bytes) -> bytes | None:

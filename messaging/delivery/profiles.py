@@ -15,10 +15,12 @@ from messaging.schemas.wire import Profile
 UserKey = Any  # a primary key of settings.AUTH_USER_MODEL, of whatever type it is there
 PROFILE_SECONDS = 300
 PROFILES_MAX = 20_000
+CHANGING_SECONDS = 15  # longer than the transaction of any request, which may still see the old row
 
 NOBODY = Profile(user_id=None, username=None, display_name=None, profile_image=None)  # whose account is gone
 
 _remembered: TTLCache[UserKey, Profile] = TTLCache(PROFILES_MAX, PROFILE_SECONDS)
+_changing: TTLCache[UserKey, None] = TTLCache(PROFILES_MAX, CHANGING_SECONDS)
 _lock = threading.Lock()  # the database's threads share the memory
 
 
@@ -36,14 +38,16 @@ def profile_of(user: AbstractBaseUser) -> Profile:
 
 
 def remember(key: UserKey, profile: Profile) -> None:
-    """Keep a profile that has just been read."""
+    """Keep a profile that has just been read, unless it has changed so lately that the old one may have been read."""
     with _lock:
-        _remembered[key] = profile
+        if key not in _changing:
+            _remembered[key] = profile
 
 
 def forget(key: UserKey) -> None:
-    """Drop a profile that has just changed."""
+    """Drop a profile that changes, and keep none of that user for a while."""
     with _lock:
+        _changing[key] = None
         _remembered.pop(key, None)
 
 

@@ -2,75 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
-
-import msgspec
-from django.db.models import Exists, OuterRef, QuerySet, Subquery
+from django.db.models import Exists, OuterRef, QuerySet
 
 from messaging.delivery import rendering
 from messaging.delivery.doors import snapshot
-from messaging.delivery.pages import MESSAGES_MAX, cut, newest_page
+from messaging.delivery.pages import MESSAGES_MAX, Page, cut, kept_page, new_page
 from messaging.delivery.profiles import UserKey, profile_of
 from messaging.delivery.rendering import MessageRow
 from messaging.delivery.rows import Pair
 from messaging.delivery.storage import rows
-from messaging.errors import AccessDenied, NotFound, UserBlocked
-from messaging.models import Conversation, Interval, Message, MessageDeletion, Participant
+from messaging.errors import NotFound, UserBlocked
+from messaging.models import Conversation, Message, MessageDeletion
 from messaging.protocol.errors import ValidationFailed
 from messaging.schemas.conversations import ConversationStarted, Typing
-from messaging.schemas.messages import GetMessages, Messages, MessageView
+from messaging.schemas.messages import GetMessages, Messages
 from messaging.services.people import access_user, is_blocked, lock_direct_conversation
+from messaging.services.places import Place, access_conversation
 
 PAGE_BYTES_MAX = 1024 * 1024  # of content in UTF-8
 STARTED_MESSAGES = 50
-
-
-class Place(NamedTuple):
-    """A caller's place in a conversation that they may read now."""
-
-    conversation_id: str
-    kind: str
-    last_seq: int
-    visible_from: int  # the first seq whose message they may see
-    read_seq: int
-    has_hidden: bool  # whether they deleted messages of it for themselves
-    participant: Participant
-
-
-def access_conversation(caller: UserKey, conversation_id: str) -> Place:
-    """Return the caller's place in a conversation that they are a member of.
-
-    Raises:
-        NotFound: there is none, they are no member, or it is deleted; all in the same words.
-        AccessDenied: they are no member of a public community.
-
-    """
-    participants = Participant.objects.select_related("conversation").annotate(
-        joined_seq=Subquery(Interval.objects.filter(participant=OuterRef("pk"), to_seq=None).values("from_seq")),
-        has_hidden=Exists(MessageDeletion.objects.filter(user_id=caller, message__conversation_id=conversation_id)),
-    )
-    participant = participants.filter(conversation_id=conversation_id, user_id=caller).first()
-    if participant is None or participant.joined_seq is None:
-        raise AccessDenied if _is_public(conversation_id) else NotFound
-    conversation = participant.conversation
-    if conversation.state == Conversation.State.DELETED:
-        raise NotFound
-    joined_seq = 1 if conversation.kind == Conversation.Kind.COMMUNITY else participant.joined_seq
-    return Place(
-        conversation_id=conversation_id,
-        kind=conversation.kind,
-        last_seq=conversation.last_seq,
-        visible_from=max(joined_seq, participant.cleared_seq + 1),
-        read_seq=participant.read_seq,
-        has_hidden=participant.has_hidden,
-        participant=participant,
-    )
-
-
-def _is_public(conversation_id: str) -> bool:
-    public = Conversation.objects.filter(pk=conversation_id, is_public=True)
-    return public.exclude(state=Conversation.State.DELETED).exists()
+_NO_MESSAGES = Messages(conversation_id="", messages=[], has_more=False)  # of a conversation that is still to be
 
 
 def access_direct_conversation(caller: UserKey, recipient_id: str) -> Place | None:
@@ -94,12 +45,12 @@ def start_conversation(caller: UserKey, recipient_id: str) -> ConversationStarte
         raise UserBlocked
     conversation = lock_direct_conversation(caller, other.pk)
     place = access_conversation(caller, str(conversation.pk))
-    views, has_more = _page(caller, place, GetMessages(limit=STARTED_MESSAGES))
+    newest = _page(caller, place, GetMessages(limit=STARTED_MESSAGES))
     return ConversationStarted(
         conversation_id=place.conversation_id,
         recipient=profile_of(other),
-        messages=views,
-        has_more=has_more,
+        messages=newest.messages,
+        has_more=newest.has_more,
         last_seq=place.last_seq,
         read_seq=place.read_seq,
     )
@@ -114,12 +65,11 @@ def get_messages(caller: UserKey, request: GetMessages) -> Messages:
 
     """
     _check_page(request)
+    if _may_be_kept(request) and (kept := _kept(caller, request)) is not None:
+        return kept
     with snapshot():
         place = access_named(caller, request)
-        if place is None:
-            return Messages(conversation_id="", messages=[], has_more=False)
-        views, has_more = _page(caller, place, request)
-        return Messages(conversation_id=place.conversation_id, messages=views, has_more=has_more)
+        return _NO_MESSAGES if place is None else _page(caller, place, request)
 
 
 def count_messages(caller: UserKey, request: GetMessages) -> int:
@@ -161,13 +111,41 @@ def visible_messages(caller: UserKey, place: Place) -> QuerySet[Message]:
     return Message.objects.filter(~Exists(hidden), conversation_id=place.conversation_id, seq__gte=place.visible_from)
 
 
-def _page(caller: UserKey, place: Place, request: GetMessages) -> tuple[Sequence[MessageView | msgspec.Raw], bool]:
-    """Return the messages of a page in chronological order, and whether there are more beyond it."""
+def _may_be_kept(request: GetMessages) -> bool:
     is_newest = request.before is None and request.after is None and not request.offset
-    if is_newest and request.limit < MESSAGES_MAX:  # of a whole page nobody knows whether more is behind it
-        kept = _kept_page(caller, place, limit=request.limit)
-        if kept is not None:
-            return kept
+    return is_newest and request.limit <= MESSAGES_MAX
+
+
+def _kept(caller: UserKey, request: GetMessages) -> Messages | None:
+    """Return the newest page if it is kept: without the two statements of a snapshot, since one tells that it holds."""
+    place = access_named(caller, request)
+    page = None if place is None else kept_page(place.conversation_id, place.version)
+    return None if place is None or page is None else _cut(caller, place, page, request.limit)
+
+
+def _page(caller: UserKey, place: Place, request: GetMessages) -> Messages:
+    """Return a page of messages; must be called in the snapshot, or under the lock, in which the place was read."""
+    if _may_be_kept(request):
+        page = kept_page(place.conversation_id, place.version) or new_page(place.conversation_id, place.version)
+        if (messages := _cut(caller, place, page, request.limit)) is not None:
+            return messages
+    return _read_page(caller, place, request)
+
+
+def _cut(caller: UserKey, place: Place, page: Page, limit: int) -> Messages | None:
+    """Return what the caller may see of the newest page, or None if it does not reach far enough."""
+    hidden: set[str] = set()
+    if place.has_deletions:
+        deletions = MessageDeletion.objects.filter(user_id=caller, message_id__in=page.message_ids())
+        hidden = {str(key) for key in deletions.values_list("message_id", flat=True)}
+    found = cut(page, visible_from=place.visible_from, hidden=hidden, limit=limit, bytes_max=PAGE_BYTES_MAX)
+    if found is None:
+        return None
+    return Messages(conversation_id=place.conversation_id, messages=found[0], has_more=found[1])
+
+
+def _read_page(caller: UserKey, place: Place, request: GetMessages) -> Messages:
+    """Return a page that is not kept."""
     messages = visible_messages(caller, place)
     if request.after is not None:
         messages = messages.filter(seq__gt=request.after).order_by("seq")
@@ -179,19 +157,7 @@ def _page(caller: UserKey, place: Place, request: GetMessages) -> tuple[Sequence
     found = rendering.rows_of(messages.values_list(*rendering.ROW_FIELDS)[start : start + request.limit + 1])
     page = _within_bytes(found[: request.limit])
     views = rendering.page_views(sorted(page, key=lambda row: row.seq), caller, visible_from=place.visible_from)
-    return views, len(found) > len(page)
-
-
-def _kept_page(caller: UserKey, place: Place, *, limit: int) -> tuple[list[msgspec.Raw], bool] | None:
-    """Return the newest page as it is kept ready, or None if it is not, or does not reach far enough."""
-    page = newest_page(place.conversation_id, place.last_seq)
-    if page is None:
-        return None
-    hidden: set[str] = set()
-    if place.has_hidden:
-        deletions = MessageDeletion.objects.filter(user_id=caller, message__conversation_id=place.conversation_id)
-        hidden = {str(key) for key in deletions.values_list("message_id", flat=True)}
-    return cut(page, visible_from=place.visible_from, hidden=hidden, limit=limit, bytes_max=PAGE_BYTES_MAX)
+    return Messages(conversation_id=place.conversation_id, messages=views, has_more=len(found) > len(page))
 
 
 def _within_bytes(found: list[MessageRow]) -> list[MessageRow]:

@@ -27,8 +27,8 @@ from messaging.models import Conversation, Mention, Message, MessageDeletion, Pa
 from messaging.protocol.envelope import encode
 from messaging.schemas.messages import MessageDeleted, MessageEdited
 from messaging.schemas.wire import wire_time
-from messaging.services.conversations import Place, access_conversation
 from messaging.services.people import is_blocked, peer_of
+from messaging.services.places import Place, access_conversation
 
 
 class Access(NamedTuple):
@@ -118,12 +118,12 @@ def edit_message(caller: UserKey, message_id: str, *, content: str) -> MessageEd
     moment = log.now()
     if moment - message.created_at > dt.timedelta(seconds=settings.EDIT_WINDOW):
         raise EditWindowExpired
-    if place.participant.muted_until is not None and place.participant.muted_until > moment:
+    if Participant.objects.filter(pk=place.participant_id, muted_until__gt=moment).exists():
         raise MemberMuted
     _seal(message, text)
     message.edited_at = moment
     message.save(update_fields=("key_id", "sealed_content", "sealed_fingerprint", "edited_at"))
-    mentioned = _replace_mentions(message, text, author=place.participant)
+    mentioned = _replace_mentions(message, text, may_name_everyone=place.is_admin)
     event = log.append(conversation, "message_edited", actor=caller, message=message)
     people = profiles_of(user for user in mentioned if user is not None)
     return MessageEdited(
@@ -168,7 +168,7 @@ def delete_for_everyone(caller: UserKey, message_id: str) -> MessageDeleted:
     """
     access = access_message(caller, message_id)
     conversation, message, place = access
-    is_admin = conversation.kind != Conversation.Kind.DIRECT and place.participant.is_admin
+    is_admin = conversation.kind != Conversation.Kind.DIRECT and place.is_admin
     if message.sender_id != caller and not is_admin:
         raise InsufficientPermissions("only its author, or an admin of the group, may delete a message for everyone")
     if message.deleted_at is not None:
@@ -228,12 +228,12 @@ def _seal(message: Message, text: str) -> None:
     message.key_id = key.id
 
 
-def _replace_mentions(message: Message, text: str, *, author: Participant) -> list[UserKey | None]:
+def _replace_mentions(message: Message, text: str, *, may_name_everyone: bool) -> list[UserKey | None]:
     """Store whom an edited text mentions, and return them in the order of the rows; None stands for everyone."""
     Mention.objects.filter(conversation_id=message.conversation_id, seq=message.seq).delete()
     names = names_in(text)
     mentioned = _members_named(str(message.conversation_id), names - EVERYONE)
-    if author.is_admin and names & EVERYONE:
+    if may_name_everyone and names & EVERYONE:
         mentioned.append(None)
     Mention.objects.bulk_create(
         Mention(conversation_id=message.conversation_id, seq=message.seq, user_id=user) for user in mentioned

@@ -9,7 +9,8 @@ from messaging.delivery.profiles import UserKey
 from messaging.errors import Conflict
 from messaging.models import Message
 from messaging.schemas.messages import MessageView
-from messaging.services.conversations import Place, visible_messages
+from messaging.services.conversations import visible_messages
+from messaging.services.places import Place
 
 PINS_MAX = 50  # in one conversation
 

@@ -13,9 +13,9 @@ from messaging.models import Conversation, Participant
 from messaging.protocol.envelope import encode
 from messaging.protocol.errors import ValidationFailed
 from messaging.schemas.conversations import ConversationDeleted, MarkRead, MessagesDelivered, MessagesRead
-from messaging.services.conversations import Place, access_conversation
 from messaging.services.messages import access_message_unlocked
 from messaging.services.people import blocked_pairs, is_blocked, peer_of
+from messaging.services.places import Place, access_conversation
 
 
 def delivered_news(moved: Collection[tuple[str, str]]) -> list[ToUsers]:
@@ -55,9 +55,9 @@ def mark_read(caller: UserKey, request: MarkRead, *, client_id: str | None = Non
     """
     place, seq = _position(caller, request)
     reached = min(seq, place.last_seq)
-    behind = Participant.objects.filter(pk=place.participant.pk, read_seq__lt=reached)
+    behind = Participant.objects.filter(pk=place.participant_id, read_seq__lt=reached)
     if not behind.update(read_seq=reached):
-        current = Participant.objects.values_list("read_seq", flat=True).get(pk=place.participant.pk)
+        current = Participant.objects.values_list("read_seq", flat=True).get(pk=place.participant_id)
         return MessagesRead(conversation_id=place.conversation_id, user_id=str(caller), read_seq=current, changed=False)
     reply = MessagesRead(conversation_id=place.conversation_id, user_id=str(caller), read_seq=reached)
     frame = encode(reply)
@@ -94,7 +94,7 @@ def delete_conversation(caller: UserKey, conversation_id: str, *, client_id: str
         raise NotFound
     place = access_conversation(caller, conversation_id)
     end = conversation.last_seq
-    Participant.objects.filter(pk=place.participant.pk).update(cleared_seq=end, read_seq=end)
+    Participant.objects.filter(pk=place.participant_id).update(cleared_seq=end, read_seq=end)
     reply = ConversationDeleted(conversation_id=conversation_id)
     log.announce(Cleared(str(caller), conversation_id, end))
     log.announce(ToUsers([str(caller)], encode(reply), client_id))

@@ -23,9 +23,10 @@ from messaging.delivery.rendering import MessageRow
 from messaging.models import Conversation, Message, MessageDeletion
 from messaging.protocol.errors import ValidationFailed
 from messaging.schemas.messages import MessageView, SearchMessages, SearchResults
-from messaging.services.conversations import access_conversation, visible_messages
+from messaging.services.conversations import visible_messages
 from messaging.services.cursors import cursor_of, moment, open_cursor
 from messaging.services.listing import open_stretches
+from messaging.services.places import access_conversation
 
 OPENED_MAX = 5_000  # messages that one request opens: a quarter of a second of a thread, measured
 PORTION = 500  # messages read at once

@@ -7,16 +7,19 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import transaction
-from django.db.models.signals import post_delete, post_save
+from django.db.models.functions import Now
+from django.db.models.signals import post_delete, post_save, pre_delete
 
 from messaging.delivery import log, profiles
 from messaging.delivery.news import ProfileChanged, Revoked
 from messaging.delivery.revocations import DEACTIVATED, GONE
+from messaging.models import Conversation, Participant
 
 
 def connect() -> None:
     """Listen to the changes of users; call it once, when all apps are loaded."""
     post_save.connect(_saved, sender=get_user_model(), dispatch_uid="messaging.user_saved")
+    pre_delete.connect(_deleting, sender=get_user_model(), dispatch_uid="messaging.user_deleting")
     post_delete.connect(_deleted, sender=get_user_model(), dispatch_uid="messaging.user_deleted")
 
 
@@ -27,6 +30,15 @@ def _saved(instance: AbstractBaseUser, *, created: bool, update_fields: frozense
     may_be_news = not created and (update_fields is None or "is_active" in update_fields)
     if may_be_news and not instance.is_active:
         log.announce(Revoked(user_id=str(instance.pk), reason=DEACTIVATED))
+
+
+def _deleting(instance: AbstractBaseUser, **_: Any) -> None:
+    """Make new versions of a user's conversations: name, reactions and mentions go out of them without an event."""
+    with transaction.atomic():
+        theirs = Participant.objects.filter(user_id=instance.pk).values("conversation_id")
+        conversations = Conversation.objects.filter(pk__in=theirs)
+        list(conversations.select_for_update(no_key=True).order_by("pk").values_list("pk"))  # in everybody's order
+        conversations.update(changed_at=Now())
 
 
 def _deleted(instance: AbstractBaseUser, **_: Any) -> None:
