@@ -1,19 +1,21 @@
 """The cache that workers share: sealed, not trusted, and never waited for twice."""
 
 import pickle
-import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import redis
 from django.conf import settings
+from django.core.cache.backends.redis import RedisCache
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from messaging.delivery import cache as cache_module
+from messaging.delivery import cache as cache_module, pairs
 from messaging.delivery.cache import PlainValues, cache
+from messaging.delivery.rows import Pair
 from tests.cast import Cast
 from tests.client import ChatClient
 from tests.database import in_database
@@ -60,7 +62,7 @@ async def test_what_others_put_into_redis_is_not_believed(server: LiveServer, ca
             client.set(key, stored)
             cache._memory.clear()
             assert page(cast.ann, conversation_id) == straight
-            assert cache._broken_until <= time.monotonic()
+            assert cache._rests_until == 0
             assert client.get(key) != stored
         client.close()
 
@@ -127,28 +129,49 @@ async def test_a_cache_that_stops_answering(start_server: Callable[..., LiveServ
             assert await ann.ask("get_messages", **asked) == edited
 
 
-def test_a_broken_cache_rests(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a failure of the shared cache it is not asked for five seconds."""
+@pytest.mark.postgres_only
+def test_a_broken_cache_rests(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """After a failure it is not asked for five seconds, then by one thread alone until it has answered."""
+    now = 1.0
+    monkeypatch.setattr(cache_module, "time", SimpleNamespace(monotonic=lambda: now))
+    with RedisProcess() as redis_process:
+        params = {"OPTIONS": settings.CACHES["default"]["OPTIONS"]}
+        monkeypatch.setattr(cache_module, "shared", RedisCache(redis_process.url, params))
+        ours, others = cache_module.SealedCache(), cache_module.SealedCache()
+        others.put("x", b"1")
+        with redis_process.frozen():
+            assert ours.from_shared("x") is None
+            now = 6.1
+            assert ours.from_shared("x") is None
+            assert ours._may_ask() is False
+        now = 11.0
+        assert ours.from_shared("x") is None  # it would answer
+        now = 11.2
+        assert ours._may_ask() is True
+        assert ours._may_ask() is False  # another thread, while the first asks
+        now = 16.3
+        assert ours.from_shared("x") == b"1"
+        assert ours._may_ask() is True
+    assert [record.message for record in caplog.records] == [
+        "the cache does not answer (TimeoutError); going on without it",
+        "the cache answers again",
+    ]
 
-    class Broken:
-        asked = 0
 
-        def get(self, name: str) -> bytes:
-            Broken.asked += 1
-            raise TimeoutError(name)
-
-        def set(self, name: str, value: bytes, timeout: int) -> None:
-            Broken.asked += 1
-            raise TimeoutError(name, value, timeout)
-
+@pytest.mark.any_stack
+def test_pairs_that_are_silent_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has not written for half an hour, or before very many others, is looked up again; who writes is not."""
     now = 0.0
-    monkeypatch.setattr(cache_module, "shared", Broken())
-    monkeypatch.setattr(cache_module, "has_shared_cache", lambda: True)
-    monkeypatch.setattr(time, "monotonic", lambda: now)
-    broken = cache_module.SealedCache()
-    for at, asked in ((1.0, 1), (2.0, 1), (5.9, 1), (6.1, 2)):
-        now = at
-        assert broken.from_shared("x") is None
-        broken.put("x", b"1")
-        assert Broken.asked == asked
-        assert broken.from_memory("x") == b"1"
+    monkeypatch.setattr(pairs, "time", SimpleNamespace(monotonic=lambda: now))
+    known = pairs.KnownPairs()
+    silent, busy = Pair.of(1, 2), Pair.of(1, 3)
+    known.note({silent: "a", busy: "b"})
+    for moment in (600.0, 1_000.0, 1_799.0, 2_000.0):
+        now = moment
+        known.note({busy: "b"})
+        known.forget_idle()
+    assert (known.get(silent), known.get(busy)) == (None, "b")
+    for number in range(0, pairs.PAIRS_MAX + 10, 10):
+        known.note({Pair.of(5, other): "c" for other in range(10 + number, 20 + number)})
+    assert known.get(busy) is None
+    assert len(known._now) + len(known._before) <= pairs.PAIRS_MAX

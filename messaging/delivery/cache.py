@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -22,7 +23,7 @@ from messaging.delivery.encryption import Place, Unreadable, keyring
 logger = logging.getLogger(__name__)
 IDLE_SECONDS = 30 * 60.0  # what has not been used for so long is dropped
 MEMORY_BYTES_MAX = 32 * 1024 * 1024
-BREAKER_SECONDS = 5.0  # without a shared cache after it has failed: each failure takes 0.2 s
+BREAKER_SECONDS = 5.0  # without the shared cache after it has failed: each failure takes 0.2 s
 PURPOSE = b"cache"
 
 
@@ -52,7 +53,7 @@ class SealedCache:
         """Start with an empty memory."""
         self._lock = threading.Lock()  # the database's threads share it
         self._memory: TTLCache[str, bytes] = TTLCache(MEMORY_BYTES_MAX, IDLE_SECONDS, _now, getsizeof=len)
-        self._broken_until = 0.0
+        self._rests_until = 0.0  # after a failure of the shared cache; 0 while it answers
 
     def from_memory(self, name: str) -> bytes | None:
         """Return what this process has put or taken under a name."""
@@ -65,13 +66,7 @@ class SealedCache:
 
     def from_shared(self, name: str) -> bytes | None:
         """Return what any worker has put under a name, and keep it in memory."""
-        if not self._is_shared():
-            return None
-        try:
-            sealed = shared.get(name)
-        except Exception as error:  # noqa: BLE001 — whatever the driver raises: the database has the truth
-            self._fail(error)
-            return None
+        sealed = self._ask(shared.get, name)
         value = _opened(name, sealed) if isinstance(sealed, bytes) else None
         if value is not None:
             self._remember(name, sealed)
@@ -82,11 +77,7 @@ class SealedCache:
         key = keyring().current
         sealed = key.id.to_bytes(4) + key.seal(value, Place(name, "", ""), PURPOSE)
         self._remember(name, sealed)
-        if self._is_shared():
-            try:
-                shared.set(name, sealed, timeout=int(IDLE_SECONDS))
-            except Exception as error:  # noqa: BLE001 — the same
-                self._fail(error)
+        self._ask(shared.set, name, sealed, int(IDLE_SECONDS))
 
     def drop_idle(self) -> int:
         """Forget what has not been used for half an hour, and return how much that was; call it now and then."""
@@ -98,12 +89,29 @@ class SealedCache:
             if len(sealed) < MEMORY_BYTES_MAX:
                 self._memory[name] = sealed
 
-    def _is_shared(self) -> bool:
-        return has_shared_cache() and time.monotonic() >= self._broken_until
+    def _ask(self, method: Callable[..., Any], *args: Any) -> Any:
+        """Return what the shared cache says; None when there is none, it fails or rests from having failed."""
+        if not has_shared_cache() or not self._may_ask():
+            return None
+        try:
+            answer = method(*args)
+        except Exception as error:  # noqa: BLE001 — whatever the driver raises: the database has the truth
+            if not self._rests_until:
+                logger.warning("the cache does not answer (%s); going on without it", type(error).__name__)
+            self._rests_until = time.monotonic() + BREAKER_SECONDS
+            return None
+        if self._rests_until:
+            logger.warning("the cache answers again")
+            self._rests_until = 0.0
+        return answer
 
-    def _fail(self, error: Exception) -> None:
-        self._broken_until = time.monotonic() + BREAKER_SECONDS
-        logger.warning("the cache does not answer (%s); going on without it for 5 s", type(error).__name__)
+    def _may_ask(self) -> bool:
+        """Return whether to ask the shared cache: after a rest one thread does, and the others wait for its answer."""
+        with self._lock:
+            if self._rests_until and time.monotonic() >= self._rests_until:
+                self._rests_until = time.monotonic() + BREAKER_SECONDS
+                return True
+            return not self._rests_until
 
 
 @lru_cache(maxsize=1)

@@ -20,6 +20,7 @@ from django.db import Error, connection
 from messaging.delivery.doors import DEADLINE_SECONDS, Availability, is_connection_lost, is_lock_timeout, is_repeatable
 from messaging.delivery.hub import Hub, PlacedReply
 from messaging.delivery.news import News
+from messaging.delivery.pairs import KnownPairs
 from messaging.delivery.rows import Facts, Pair, Rows, Wanted
 from messaging.delivery.sending import Appended, Outcome, Repeated, SendCommand, decide
 from messaging.delivery.sent import Result, result_of_appended, result_of_repeated
@@ -33,7 +34,6 @@ QUEUE_MAX = 5_000  # messages waiting; beyond it SERVER_BUSY
 SKIPS_MAX = 3  # batches that pass over a locked conversation before one waits for it
 BATCH_TRIES = 5
 PUT_OFF_SECONDS = 0.25  # before a conversation that is held for long is tried again
-KNOWN_PAIRS_MAX = 100_000
 
 
 @dataclass(slots=True, eq=False)
@@ -58,7 +58,7 @@ class Writer:
         self._loop = asyncio.get_running_loop()
         self._queue: SimpleQueue[_Pending | None] = SimpleQueue()
         self._pending: dict[str, _Pending] = {}  # by message id, in the order of submission
-        self._conversations: dict[Pair, str] = {}  # of pairs that have one: it never changes
+        self.pairs = KnownPairs()
         self._is_stopping = False
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._thread.start()
@@ -213,7 +213,7 @@ class Writer:
             ready, locked = _without_locked(ready, facts)
             outcomes += [(pending, decide(pending.command, facts)) for pending in ready]
             self._insert([outcome for _, outcome in outcomes if isinstance(outcome, Appended)], facts)
-        self._conversations.update(_pairs_of(ready, self._conversations))
+        self.pairs.note(_pairs_of(ready))
         results = [_result_of(outcome, facts, self._hub) for _, outcome in outcomes]
         self._finish([pending for pending, _ in outcomes], results)
         expired = [pending for pending in batch if pending not in live]
@@ -225,13 +225,14 @@ class Writer:
         """Fill in the conversations of those addressed to people, made if missing; refuse those to nobody."""
         # An earlier try may have been rolled back together with the conversation it had made: each looks anew.
         pairs = {pending.command.pair for pending in batch if pending.command.recipient is not None}
-        unknown = [pair for pair in pairs if pair not in self._conversations]
+        known = {pair: conversation_id for pair in pairs if (conversation_id := self.pairs.get(pair))}
+        unknown = pairs - known.keys()
         found = self._rows.create_direct(unknown) if unknown else {}
         ready = []
         for pending in batch:
             command = pending.command
             if command.recipient is not None:
-                command.conversation_id = self._conversations.get(command.pair) or found.get(command.pair)
+                command.conversation_id = known.get(command.pair) or found.get(command.pair)
             if command.conversation_id is None:
                 outcomes.append((pending, NotFound("there is no such user", field="recipientId")))
             else:
@@ -269,10 +270,8 @@ def _result_of(outcome: Outcome, facts: Facts, hub: Hub) -> Result | ChatError:
     return outcome
 
 
-def _pairs_of(batch: list[_Pending], known: dict[Pair, str]) -> dict[Pair, str]:
-    """Return the conversations of the pairs just committed; forget all that are known when there are too many."""
-    if len(known) >= KNOWN_PAIRS_MAX:
-        known.clear()
+def _pairs_of(batch: list[_Pending]) -> dict[Pair, str]:
+    """Return the conversations of the pairs just committed."""
     commands = [pending.command for pending in batch if pending.command.recipient is not None]
     return {command.pair: command.conversation_id for command in commands if command.conversation_id}
 

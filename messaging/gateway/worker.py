@@ -221,6 +221,7 @@ class Worker:
         self._ticks += 1
         if self._ticks % CLEAN_EVERY_TICKS == 0:
             cache.drop_idle()
+            self.writer.pairs.forget_idle()
         self.writer.expire()
         self.publisher.beat()
         self.subscription.check_silence()
