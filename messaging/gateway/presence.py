@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
-
-if TYPE_CHECKING:
-    from messaging.gateway.worker import Worker
+from typing import Protocol
 
 
 class Tracker(Protocol):
@@ -23,15 +20,15 @@ class Tracker(Protocol):
 
 
 class _Registered:
-    new_tracker: Callable[[Worker], Tracker] | None = None  # until the presence app is ready, or where there is none
+    new_tracker: Callable[..., Tracker] | None = None  # until the presence app is ready, or where there is none
 
 
-def register_tracker(new_tracker: Callable[[Worker], Tracker]) -> None:
-    """Have workers keep presence by this."""
+def register_tracker(new_tracker: Callable[..., Tracker]) -> None:
+    """Have presence kept by what this returns when it is called with a worker."""
     _Registered.new_tracker = new_tracker
 
 
-def tracker_of(worker: Worker) -> Tracker:
+def tracker_of(worker: object) -> Tracker:
     """Return what keeps presence for a worker."""
     return _Nobody() if _Registered.new_tracker is None else _Registered.new_tracker(worker)
 
