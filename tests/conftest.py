@@ -12,11 +12,13 @@ from contextlib import ExitStack
 import pytest
 from django.db import connection
 from django.test.utils import setup_databases, teardown_databases
+from hypothesis import settings as hypothesis_settings
 from pytest_django.plugin import DjangoDbBlocker
 
 from tests.cast import Cast, new_cast
 from tests.server import LiveServer
 
+hypothesis_settings.register_profile("long")  # for suites that can run for longer than in CI
 _LOG_CHARACTERS = 20_000  # of each server's log that a failing test shows, from its end
 _servers: list[LiveServer] = []  # those running now
 

@@ -1,6 +1,6 @@
 """Applying the events is fetching: random sequences of all operations, by several people on several devices.
 
-HYPOTHESIS_PROFILE=long runs many more of them.
+`pytest --hypothesis-profile=long tests/test_replay.py --timeout=0` runs many more of them, other ones each time.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tests.model import Message, Model
 from tests.server import LiveServer
 
 SETTLE_TRIES = 300
-settings.register_profile("long", max_examples=300)
+IS_LONG = settings.get_current_profile_name() == "long"
 Operation = tuple[str, int, int, int]  # what, by which device, on which thing, and a free choice
 
 OPERATIONS = (
@@ -234,10 +234,10 @@ async def settled(devices: list[Device], conversation_id: str, seq: int) -> None
 
 
 @settings(
-    max_examples=12 if settings.get_current_profile_name() != "long" else 300,
+    max_examples=300 if IS_LONG else 12,
     deadline=None,
     phases=(Phase.generate,),  # a failing sequence is short enough to be read, and shrinking one takes minutes
-    derandomize=True,
+    derandomize=not IS_LONG,
     suppress_health_check=list(HealthCheck),
 )
 @given(
