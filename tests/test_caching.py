@@ -273,13 +273,13 @@ async def test_a_page_of_ten_thousand_costs_a_fixed_number(live_database: None, 
         with CaptureQueriesContext(connection) as warm:
             page(cast.ann, conversation_id)
         assert reads(warm) == 1
-        # By whether it is kept: the place; else the place, messages, quotes from beyond, deletions, mentions, reactions.
+        # Where it is kept the place, else place, messages, quotes from beyond, deletions, mentions and reactions.
         requests = [({"limit": 1}, 1), ({"limit": 50}, 1), ({"limit": 100}, 1)]
         requests += [
             ({"limit": 200}, 6),
             ({"before": 5_000}, 6),
             ({"after": 11, "limit": 1}, 6),
-            ({"offset": 5_000}, 6),
+            ({"offset": 5_001}, 6),
         ]
         for fields, statements in requests:
             with CaptureQueriesContext(connection) as captured:
