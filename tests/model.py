@@ -56,7 +56,9 @@ class Model:
         kind, key = frame["type"], frame.get("conversationId", "")
         if kind in {"error", "messages", "conversation_started"} or not key:
             return
-        if "seq" in frame and not frame.get("duplicate"):
+        if frame.get("duplicate"):
+            return  # it confirms what came as an event, or was cleared away since
+        if "seq" in frame:
             self._advance(frame)
         conversation = self.conversations.get(key)
         if conversation is None:
