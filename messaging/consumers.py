@@ -10,6 +10,7 @@ from messaging.delivery.memberships import user_key
 from messaging.delivery.sending import SendCommand, check_content
 from messaging.errors import NotFound
 from messaging.gateway.pages import load_page
+from messaging.gateway.turns import Turns
 from messaging.gateway.typing import TypingRelay
 from messaging.gateway.worker import reading, submit, writing
 from messaging.protocol.errors import ValidationFailed
@@ -55,13 +56,16 @@ from messaging.schemas.people import (
     UserUnfollowed,
 )
 
+SEARCHES_AT_ONCE = 2  # of a worker; each may keep a thread and the interpreter busy for a third of a second
+
 
 class MessagingConsumer:
     """Direct messages and everything that both kinds of conversation share."""
 
     def __init__(self) -> None:
-        """Start with nobody typing."""
+        """Start with nobody typing or searching."""
         self._typing = TypingRelay()
+        self._searches = Turns(most=SEARCHES_AT_ONCE)
 
     @handles(StartConversation)
     async def start_conversation(self, caller: Caller, request: StartConversation) -> ConversationStarted:
@@ -140,7 +144,8 @@ class MessagingConsumer:
     @handles(SearchMessages)
     async def search_messages(self, caller: Caller, request: SearchMessages) -> SearchResults:
         """Find messages by their words."""
-        return await reading(services.search_messages, caller.user.key, request)
+        async with self._searches.one():
+            return await reading(services.search_messages, caller.user.key, request)
 
     @handles(BlockUser)
     async def block_user(self, caller: Caller, request: BlockUser) -> UserBlockedReply:

@@ -45,6 +45,18 @@ class MessageRow(NamedTuple):
 ROW_FIELDS = (*MessageRow._fields[:-1], "conversation__kind")
 
 
+class SealedRow(NamedTuple):
+    """The columns of a message that it takes to open it, under their names: half the time of a whole row."""
+
+    id: UUID
+    conversation_id: UUID
+    sender_id: UserKey | None
+    sender_key: str
+    key_id: int
+    sealed_content: bytes | None
+    deleted_at: dt.datetime | None
+
+
 class Quote(NamedTuple):
     """A message as another one quotes it."""
 
@@ -60,7 +72,7 @@ def rows_of(messages: Iterable[tuple[object, ...]]) -> list[MessageRow]:
     return [MessageRow._make(row) for row in messages]
 
 
-def open_content(row: MessageRow) -> str | None:
+def open_content(row: MessageRow | SealedRow) -> str | None:
     """Return a message's text, or None if it is deleted or cannot be read, which is logged."""
     if row.deleted_at is not None:
         return None
@@ -71,7 +83,7 @@ def open_content(row: MessageRow) -> str | None:
         return None
 
 
-def _opened(row: MessageRow) -> str:
+def _opened(row: MessageRow | SealedRow) -> str:
     # The sealed key outlives the account; while there is one, it has to be the one that the message is shown under.
     is_of_another = row.sender_id is not None and str(row.sender_id) != row.sender_key
     if row.sealed_content is None or is_of_another:

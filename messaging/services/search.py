@@ -7,29 +7,27 @@ newest on, a bounded number for each request.
 
 from __future__ import annotations
 
-import datetime as dt
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
-from typing import Any
+from itertools import islice
 from uuid import UUID
-
-from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from messaging.delivery import rendering
 from messaging.delivery.doors import snapshot
 from messaging.delivery.profiles import UserKey
-from messaging.delivery.rendering import MessageRow
-from messaging.models import Conversation, Message, MessageDeletion
+from messaging.delivery.rendering import SealedRow
+from messaging.models import Message
 from messaging.protocol.errors import ValidationFailed
 from messaging.schemas.messages import MessageView, SearchMessages, SearchResults
-from messaging.services.conversations import visible_messages
 from messaging.services.cursors import cursor_of, moment, open_cursor
 from messaging.services.listing import open_stretches
+from messaging.services.newest import Place, newest_first
 from messaging.services.places import access_conversation
 
 OPENED_MAX = 5_000  # messages that one request opens: a quarter of a second of a thread, measured
-PORTION = 500  # messages read at once
+OPENED_BYTES_MAX = 4 * 1024 * 1024  # and what they hold together, sealed: the longest messages are 20 KB
+PORTION = 250  # messages read at once
 WORDS_MAX = 10
 
 
@@ -45,14 +43,16 @@ def search_messages(caller: UserKey, request: SearchMessages) -> SearchResults:
 
     """
     patterns = _patterns(request.query)
+    before = None if request.before is None else Place(*open_cursor(request.before, moment, UUID))
     with snapshot():
-        places = _candidates(caller, request)
-        found, looked_at = _look_through(places[:OPENED_MAX], patterns, limit=request.limit)
-        has_more = looked_at < len(places)
+        if request.conversation_id is not None:
+            access_conversation(caller, request.conversation_id)
+        places = newest_first(caller, before=before, conversation_id=request.conversation_id)
+        found, last = _look_through(places, patterns, limit=request.limit)
         return SearchResults(
             messages=_views(caller, found),
-            has_more=has_more,
-            next_cursor=cursor_of(*places[looked_at - 1]) if has_more else None,
+            has_more=last is not None,
+            next_cursor=None if last is None else cursor_of(*last),
         )
 
 
@@ -73,56 +73,45 @@ def _folded(text: str) -> str:
     return text.lower() if text.isascii() else unicodedata.normalize("NFKC", text).casefold()
 
 
-# Where a message stands: its time and id, by which the cursor finds it again.
-_Place = tuple[dt.datetime, UUID]
-
-
-def _candidates(caller: UserKey, request: SearchMessages) -> list[_Place]:
-    """Return the places of the messages to look through, the newest first, one more than are opened; one query."""
-    messages = _readable(caller, request.conversation_id).filter(deleted_at=None)
-    if request.before is not None:
-        created_at, message_id = open_cursor(request.before, moment, UUID)
-        messages = messages.filter(Q(created_at__lt=created_at) | Q(created_at=created_at, pk__lt=message_id))
-    return list(messages.order_by("-created_at", "-pk").values_list("created_at", "pk")[: OPENED_MAX + 1])
-
-
-def _readable(caller: UserKey, conversation_id: str | None) -> QuerySet[Message, Any]:
-    if conversation_id is not None:
-        return visible_messages(caller, access_conversation(caller, conversation_id))
-    here = open_stretches(caller).filter(
-        participant__conversation_id=OuterRef("conversation_id"), visible_from__lte=OuterRef("seq")
-    )
-    hidden = MessageDeletion.objects.filter(message_id=OuterRef("pk"), user_id=caller)
-    return Message.objects.filter(Exists(here), ~Exists(hidden)).exclude(conversation__state=Conversation.State.DELETED)
-
-
 def _look_through(
-    places: Sequence[_Place], patterns: Sequence[re.Pattern[str]], *, limit: int
-) -> tuple[list[MessageRow], int]:
-    """Return the first messages that hold all words, and how many were looked at for them."""
-    found: list[MessageRow] = []
-    looked_at = 0
-    for row in _rows(places):
-        text = rendering.open_content(row)
-        looked_at += 1
-        if text is not None and all(pattern.search(folded) for folded in [_folded(text)] for pattern in patterns):
-            found.append(row)
-            if len(found) == limit:
-                break
-    return found, looked_at
+    places: Iterator[Place], patterns: Sequence[re.Pattern[str]], *, limit: int
+) -> tuple[list[UUID], Place | None]:
+    """Return the first messages that hold all words, and the last one looked at if there are more behind it."""
+    found: list[UUID] = []
+    size = 0
+    sealed = _sealed(places)
+    for opened, (place, row) in enumerate(sealed, start=1):
+        if _holds(row, patterns):
+            found.append(row.id)
+        size += len(row.sealed_content or b"")
+        if len(found) == limit or opened == OPENED_MAX or size >= OPENED_BYTES_MAX:
+            is_end = next(sealed, None) is None
+            return found, None if is_end else place
+    return found, None
 
 
-def _rows(places: Sequence[_Place]) -> Iterator[MessageRow]:
+def _holds(row: SealedRow, patterns: Sequence[re.Pattern[str]]) -> bool:
+    text = rendering.open_content(row)
+    if text is None:
+        return False
+    folded = _folded(text)
+    return all(pattern.search(folded) for pattern in patterns)
+
+
+def _sealed(places: Iterator[Place]) -> Iterator[tuple[Place, SealedRow]]:
     """Yield messages in the order of their places, read in portions: most searches end early."""
-    for start in range(0, len(places), PORTION):
-        ids = [message_id for _, message_id in places[start : start + PORTION]]
-        found = rendering.rows_of(Message.objects.filter(pk__in=ids).values_list(*rendering.ROW_FIELDS))
-        by_id = {row.id: row for row in found}
-        yield from (by_id[message_id] for message_id in ids)
+    while portion := list(islice(places, PORTION)):
+        found = Message.objects.filter(pk__in=[place.message_id for place in portion]).values_list(*SealedRow._fields)
+        by_id = {row[0]: SealedRow._make(row) for row in found}
+        yield from ((place, by_id[place.message_id]) for place in portion)
 
 
-def _views(caller: UserKey, found: Sequence[MessageRow]) -> list[MessageView]:
-    conversations = {row.conversation_id for row in found}
-    stretches = open_stretches(caller).filter(participant__conversation_id__in=conversations)
+def _views(caller: UserKey, found: Sequence[UUID]) -> list[MessageView]:
+    """Return messages as the caller sees them, in this order."""
+    messages = Message.objects.filter(pk__in=found).values_list(*rendering.ROW_FIELDS)
+    by_id = {row.id: row for row in rendering.rows_of(messages)}
+    stretches = open_stretches(caller).filter(
+        participant__conversation_id__in={row.conversation_id for row in by_id.values()}
+    )
     visible_from = dict(stretches.values_list("participant__conversation_id", "visible_from"))
-    return rendering.page_views(found, caller, visible_from=visible_from)
+    return rendering.page_views([by_id[key] for key in found], caller, visible_from=visible_from)
