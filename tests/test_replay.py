@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -37,11 +38,11 @@ class Device:
         self.person = person
         self.model = Model(person.id)
         self.client: ChatClient | None = None
-        self._server = server
+        self.server = server
 
     async def come(self, *, ack: bool) -> None:
         """Connect, go on from where the model is, and get what began while it was away from the beginning."""
-        self.client = ChatClient(self._server.url, self.person.token, heard=self.model.apply)
+        self.client = ChatClient(self.server.url, self.person.token, heard=self.model.apply)
         await self.client.__aenter__()
         await self.client.connect(resume=self.model.cursors(), ack=ack)
         listed = (await self.client.ask("get_conversations"))["conversations"]
@@ -71,7 +72,9 @@ class World:
         """Do one thing; what is refused changes nothing."""
         what, by, on, choice = operation
         device = self.devices[by % len(self.devices)]
-        if what == "drop":
+        if what == "kill":
+            await self._kill(on)
+        elif what == "drop":
             await device.go()
         elif device.client is None:
             await device.come(ack=choice % 2 == 0)
@@ -79,6 +82,19 @@ class World:
             return  # devices that are away learn of these by fetching only
         else:
             await self._ask(device.client, device.person, what, on, choice)
+
+    async def _kill(self, count: int) -> None:
+        """Kill the server with messages of everybody in flight; who was connected comes back."""
+        connected = [device for device in self.devices if device.client is not None]
+        for number in range(count):
+            for device in connected:
+                if device.client is not None:
+                    await device.client.tell("send_group_message", groupId=self.group_id, content=str(number))
+        self.devices[0].server.kill()
+        self.devices[0].server.start()
+        for device in connected:
+            await device.go()
+            await device.come(ack=False)
 
     def of(self, person: Person) -> list[Device]:
         """Return somebody's devices."""
@@ -233,22 +249,14 @@ async def settled(devices: list[Device], conversation_id: str, seq: int) -> None
     raise AssertionError(f"devices of {[each.person.name for each in behind]} did not get seq {seq}")
 
 
-@settings(
-    max_examples=300 if IS_LONG else 12,
-    deadline=None,
-    phases=(Phase.generate,),  # a failing sequence is short enough to be read, and shrinking one takes minutes
-    derandomize=not IS_LONG,
-    suppress_health_check=list(HealthCheck),
-)
-@given(
-    st.lists(
-        st.tuples(st.sampled_from(OPERATIONS), st.integers(0, 5), st.integers(0, 30), st.integers(0, 30)),
-        min_size=30,
-        max_size=60,
-    )
-)
-async def test_events_give_what_a_fetch_shows(server: LiveServer, operations: list[Operation]) -> None:
-    """After any sequence of operations, each device's events, a replay from seq 0 and a fresh fetch agree."""
+def sequences(operations: Sequence[str], *, least: int, most: int) -> st.SearchStrategy[list[Operation]]:
+    """Return what makes sequences of these operations."""
+    choices = st.integers(0, 30)
+    return st.lists(st.tuples(st.sampled_from(operations), choices, choices, choices), min_size=least, max_size=most)
+
+
+async def live_through(server: LiveServer, operations: list[Operation]) -> None:
+    """Do a sequence of operations, and check what everybody has made of it."""
     cast = await in_database(new_cast)
     people = [cast.ann, cast.bob, cast.carl]
     devices = [Device(server, person) for person in people for _ in range(2)]
@@ -266,3 +274,36 @@ async def test_events_give_what_a_fetch_shows(server: LiveServer, operations: li
                 await device.come(ack=True)
         for person in people:
             await check_person(server, world, person)
+
+
+@settings(
+    max_examples=300 if IS_LONG else 12,
+    deadline=None,
+    phases=(Phase.generate,),  # a failing sequence is short enough to be read, and shrinking one takes minutes
+    derandomize=not IS_LONG,
+    suppress_health_check=list(HealthCheck),
+)
+@given(sequences(OPERATIONS, least=30, most=60))
+async def test_events_give_what_a_fetch_shows(server: LiveServer, operations: list[Operation]) -> None:
+    """After any sequence of operations, each device's events, a replay from seq 0 and a fresh fetch agree."""
+    await live_through(server, operations)
+
+
+@settings(
+    max_examples=100 if IS_LONG else 3,
+    deadline=None,
+    phases=(Phase.generate,),
+    derandomize=not IS_LONG,
+    suppress_health_check=list(HealthCheck),
+)
+@given(
+    before=sequences(OPERATIONS, least=15, most=25),
+    after=sequences(OPERATIONS, least=15, most=25),
+    kill=st.tuples(st.just("kill"), st.just(0), st.integers(0, 30), st.integers(0, 30)),
+)
+async def test_a_kill_changes_nothing_of_that(
+    start_server: Callable[..., LiveServer], before: list[Operation], after: list[Operation], kill: Operation
+) -> None:
+    """The same, when the server is killed with requests in flight and everybody comes back."""
+    server = start_server()
+    await live_through(server, [*before, kill, *after])
