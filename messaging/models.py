@@ -45,7 +45,7 @@ class Conversation(models.Model):
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     kind = models.CharField(max_length=9, choices=Kind)
     # The two user keys in order, so that two people have one conversation; null in groups.
-    pair_key = models.CharField(max_length=511, null=True, unique=True, editable=False)  # noqa: DJ001 — null is never ""
+    pair_key = models.CharField(max_length=511, null=True, editable=False)  # noqa: DJ001 — null is never ""
     last_seq = models.BigIntegerField(default=0)
     last_message_at = models.DateTimeField(null=True)
     changed_at = models.DateTimeField(db_default=Now(), db_index=True)
@@ -53,6 +53,12 @@ class Conversation(models.Model):
     posting = models.CharField(max_length=8, choices=Posting, default=Posting.EVERYONE)
     state = models.CharField(max_length=7, choices=State, default=State.OPEN)
     is_public = models.BooleanField(default=False)  # whether strangers may know that it exists
+
+    class Meta:
+        """Two people have one conversation."""
+
+        # Not `unique` on the field: Django would add a second index for LIKE, and each message pays for each index here.
+        constraints = (models.UniqueConstraint(fields=("pair_key",), name="conversation_once_per_pair"),)
 
     def __str__(self) -> str:
         """Return kind and id."""
@@ -160,10 +166,10 @@ class Mention(models.Model):
 
     conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="+", db_index=False)
     seq = models.BigIntegerField()  # of the message
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, null=True, related_name="+")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, null=True, related_name="+", db_index=False)
 
     class Meta:
-        """Found by message and, for counts, by who is mentioned."""
+        """Found by message and, for counts, by who is mentioned where."""
 
         constraints = (
             models.UniqueConstraint(fields=("conversation", "seq", "user"), name="mention_once_per_user"),
@@ -171,6 +177,7 @@ class Mention(models.Model):
                 fields=("conversation", "seq"), condition=Q(user=None), name="mention_of_everyone_once"
             ),
         )
+        indexes = (models.Index(fields=("user", "conversation", "seq"), name="mention_of_somebody"),)
 
     def __str__(self) -> str:
         """Return who is mentioned where."""
@@ -199,7 +206,7 @@ class Event(models.Model):
 
         constraints = (
             models.UniqueConstraint(
-                fields=("conversation", "origin_id"),
+                fields=("origin_id", "conversation"),  # in this order, since a retry knows the command alone
                 condition=Q(origin_id__isnull=False),
                 name="event_once_per_origin",
             ),

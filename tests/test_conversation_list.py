@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from messaging.delivery import profiles
 from messaging.models import Conversation, Interval, Participant
 from messaging.schemas.conversations import GetConversations
-from messaging.services import get_conversations
+from messaging.services import get_conversations, listing
 from tests.cast import Cast, Person, new_person
 from tests.client import ChatClient, Frame
 from tests.database import in_database
@@ -77,6 +77,28 @@ async def test_what_counts_as_unread(server: LiveServer, cast: Cast) -> None:
         assert await counts() == (2, 1)
         await bob.ask("mark_read", messageId=sent[3]["messageId"])
         assert await counts() == (0, 0)
+
+
+async def test_counting_looks_at_the_newest_messages(
+    server: LiveServer, cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However much is unread, only so many messages and mentions of a conversation are looked at, from its end."""
+    monkeypatch.setattr(listing, "COUNT_MAX", 3)
+    async with ChatClient(server.url, cast.ann.token) as ann, ChatClient(server.url, cast.bob.token) as bob:
+        await ann.connect()
+        await bob.connect()
+        sent = [await send(ann, cast.bob.id, f"{n} @{cast.bob.name}") for n in range(5)]
+
+        def counts() -> tuple[int, int]:
+            (view,) = get_conversations(cast.bob.user.pk, GetConversations()).conversations
+            return view.unread_count, view.mention_count
+
+        assert await in_database(counts) == (3, 3)
+        await send(bob, cast.ann.id)
+        assert await in_database(counts) == (2, 3)
+        for message in sent:
+            await bob.ask("delete_message", messageId=message["messageId"])
+        assert await in_database(counts) == (0, 0)
 
 
 async def test_a_deleted_conversation_is_not_listed(server: LiveServer, cast: Cast) -> None:

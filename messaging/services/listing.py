@@ -1,14 +1,15 @@
-"""The list of somebody's conversations: at most nine queries, whatever is on the page."""
+"""The list of somebody's conversations: at most ten queries, whatever is on the page."""
 
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
-from django.db.models import BigIntegerField, Case, Count, Exists, F, OuterRef, Q, QuerySet, Subquery, Value, When
+from django.db.models import BigIntegerField, Case, Exists, F, OuterRef, Q, QuerySet, Subquery, Value, When
 from django.db.models.functions import Coalesce, Greatest
 from msgspec import UNSET
 
@@ -24,6 +25,7 @@ from messaging.services.guests import group_views
 from messaging.services.people import blocked_with
 
 COUNTED = (Message.Kind.TEXT, Message.Kind.ANNOUNCEMENT)
+COUNT_MAX = 10_000  # messages of a conversation that are looked at for what is unread: two milliseconds
 
 
 class _Row(NamedTuple):
@@ -108,9 +110,8 @@ def open_stretches(caller: UserKey) -> QuerySet[Any, Any]:
 
 def _visible(caller: UserKey) -> QuerySet[Message]:
     """Return the messages that the caller may see in the conversation of the outer query's stretch."""
-    deletions = MessageDeletion.objects.filter(message_id=OuterRef("pk"), user_id=caller)
     return Message.objects.filter(
-        ~Exists(deletions),
+        ~Exists(_deletions(caller)),
         conversation_id=OuterRef("participant__conversation_id"),
         seq__gte=OuterRef("visible_from"),
     )
@@ -178,27 +179,59 @@ def _view(
 
 
 def _counts(caller: UserKey, page: Sequence[_Row]) -> dict[int, _Counts]:
-    """Return what is unread by stretch; one query."""
-    unread = (
-        _visible(caller)
-        .filter(seq__gt=OuterRef("participant__read_seq"), kind__in=COUNTED, deleted_at=None)
-        .exclude(sender_id=caller)
-    )
-    mentions = Mention.objects.filter(
-        Q(user_id=caller) | Q(user=None), conversation_id=OuterRef("conversation_id"), seq=OuterRef("seq")
-    )
+    """Return what is unread by stretch; two queries, which look at no more than `COUNT_MAX` rows of a conversation."""
+    here = {"conversation_id": OuterRef("participant__conversation_id")}
+    beyond = {"seq__gte": OuterRef("visible_from"), "seq__gt": OuterRef("participant__read_seq")}
+    of_others = Case(When(sender_id=caller, then=Value(0)), default=Value(1))
+    unread = _countable().filter(**here, **beyond).annotate(counts=of_others)
+    message = _countable().filter(conversation_id=OuterRef("conversation_id"), seq=OuterRef("seq"))
+    is_unread = Exists(message.exclude(sender_id=caller).filter(~Exists(_deletions(caller))))
+    mentions = Mention.objects.filter(Q(user_id=caller) | Q(user=None), is_unread, **here, **beyond)
     found = (
         open_stretches(caller)
         .filter(pk__in=[row.interval_id for row in page])
-        .annotate(unread=_count(unread), mentioned=_count(unread.filter(Exists(mentions))))
+        .annotate(unread=_sum(unread), mentioned=_sum(mentions.annotate(counts=Value(1))))
     )
-    return {key: _Counts(*numbers) for key, *numbers in found.values_list("pk", "unread", "mentioned")}
+    hidden = _hidden(caller, page)
+    numbers = found.values_list("pk", "unread", "mentioned")
+    return {key: _Counts(max(0, unread - hidden[key]), mentioned) for key, unread, mentioned in numbers}
 
 
-def _count(messages: QuerySet[Message]) -> Coalesce:
-    """Return the number of messages in a conversation as part of another query."""
-    counted = messages.order_by().values("conversation_id").annotate(number=Count("pk")).values("number")
-    return Coalesce(Subquery(counted), 0)
+def _countable() -> QuerySet[Message]:
+    """Return the messages that may count as unread."""
+    return Message.objects.filter(kind__in=COUNTED, deleted_at=None)
+
+
+def _deletions(caller: UserKey) -> QuerySet[MessageDeletion]:
+    """Return the caller's own deletion of the outer query's message."""
+    return MessageDeletion.objects.filter(message_id=OuterRef("pk"), user_id=caller)
+
+
+def _hidden(caller: UserKey, page: Sequence[_Row]) -> Counter[int]:
+    """Return how many messages that would count the caller deleted for themselves, by stretch; one query.
+
+    Subtracting them lets the others be counted in their index alone, at a tenth of the cost.
+    """
+    places = {row.conversation_id: row for row in page}
+    deleted = MessageDeletion.objects.filter(user_id=caller, message__conversation_id__in=places).values("message_id")
+    found = _countable().filter(pk__in=deleted).exclude(sender_id=caller).values_list("conversation_id", "seq")
+    return Counter(
+        place.interval_id
+        for place, seq in ((places[key], seq) for key, seq in found)
+        if seq > place.read_seq and seq >= place.visible_from
+    )
+
+
+class _Sum(Subquery):
+    """The sum of the column `counts` of a subquery."""
+
+    template = "(SELECT COALESCE(SUM(counted.counts), 0) FROM (%(subquery)s) AS counted)"
+    output_field = BigIntegerField()
+
+
+def _sum(rows: QuerySet[Any]) -> _Sum:
+    """Return what the newest of some rows count, as part of another query."""
+    return _Sum(rows.order_by("-seq").values("counts")[:COUNT_MAX])
 
 
 def _last_messages(caller: UserKey, page: Sequence[_Row]) -> dict[UUID | None, MessageView]:
