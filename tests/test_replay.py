@@ -307,3 +307,4 @@ async def test_a_kill_changes_nothing_of_that(
     """The same, when the server is killed with requests in flight and everybody comes back."""
     server = start_server()
     await live_through(server, [*before, kill, *after])
+    server.stop()  # further sequences have servers of their own
