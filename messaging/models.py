@@ -57,7 +57,7 @@ class Conversation(models.Model):
     class Meta:
         """Two people have one conversation."""
 
-        # Not `unique` on the field: Django would add a second index for LIKE, and each message pays for each index here.
+        # Not `unique` on the field: Django would add an index for LIKE, and each message pays for each index here.
         constraints = (models.UniqueConstraint(fields=("pair_key",), name="conversation_once_per_pair"),)
 
     def __str__(self) -> str:
