@@ -99,3 +99,14 @@ async def test_messages_reach_the_members(server: LiveServer, cast: Cast) -> Non
         assert (row["kind"], row["group"]["name"], row["group"]["role"]) == ("group", "Plans", "member")
         assert (row["unreadCount"], row["mentionCount"]) == (2, 1)
         await mallory.quiet()
+
+
+async def test_a_message_counts_once_among_mentions(server: LiveServer, cast: Cast) -> None:
+    """One that mentions somebody and everyone is one message that mentions them."""
+    async with AsyncExitStack() as stack:
+        ann, bob = await enter(stack, server, cast.ann, cast.bob)
+        group_id = await create(ann, cast.bob)
+        sent = await ann.ask("send_group_message", groupId=group_id, content=f"@{cast.bob.name} @everyone")
+        assert len(sent["message"]["mentions"]) == 2
+        (row,) = (await bob.ask("get_conversations"))["conversations"]
+        assert (row["unreadCount"], row["mentionCount"]) == (1, 1)

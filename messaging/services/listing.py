@@ -25,7 +25,7 @@ from messaging.services.guests import group_views
 from messaging.services.people import blocked_with
 
 COUNTED = (Message.Kind.TEXT, Message.Kind.ANNOUNCEMENT)
-COUNT_MAX = 10_000  # messages of a conversation that are looked at for what is unread: two milliseconds
+COUNT_MAX = 100_000  # messages of a conversation that are looked at for what is unread: twenty milliseconds
 
 
 class _Row(NamedTuple):
@@ -183,14 +183,16 @@ def _counts(caller: UserKey, page: Sequence[_Row]) -> dict[int, _Counts]:
     here = {"conversation_id": OuterRef("participant__conversation_id")}
     beyond = {"seq__gte": OuterRef("visible_from"), "seq__gt": OuterRef("participant__read_seq")}
     of_others = Case(When(sender_id=caller, then=Value(0)), default=Value(1))
-    unread = _countable().filter(**here, **beyond).annotate(counts=of_others)
+    unread = _countable().filter(**here, **beyond).annotate(counts=of_others).values("counts")
     message = _countable().filter(conversation_id=OuterRef("conversation_id"), seq=OuterRef("seq"))
     is_unread = Exists(message.exclude(sender_id=caller).filter(~Exists(_deletions(caller))))
     mentions = Mention.objects.filter(Q(user_id=caller) | Q(user=None), is_unread, **here, **beyond)
+    # Each message once, also one that mentions the caller and everyone.
+    mentioning = mentions.annotate(counts=Value(1)).values("seq", "counts").distinct()
     found = (
         open_stretches(caller)
         .filter(pk__in=[row.interval_id for row in page])
-        .annotate(unread=_sum(unread), mentioned=_sum(mentions.annotate(counts=Value(1))))
+        .annotate(unread=_sum(unread), mentioned=_sum(mentioning))
     )
     hidden = _hidden(caller, page)
     numbers = found.values_list("pk", "unread", "mentioned")
@@ -231,7 +233,7 @@ class _Sum(Subquery):
 
 def _sum(rows: QuerySet[Any]) -> _Sum:
     """Return what the newest of some rows count, as part of another query."""
-    return _Sum(rows.order_by("-seq").values("counts")[:COUNT_MAX])
+    return _Sum(rows.order_by("-seq")[:COUNT_MAX])
 
 
 def _last_messages(caller: UserKey, page: Sequence[_Row]) -> dict[UUID | None, MessageView]:
