@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -92,6 +93,33 @@ async def test_what_a_block_hides(server: LiveServer, cast: Cast) -> None:
         assert (await bob.next())["message"]["content"] == "again"
         await bob.ask("mark_read", conversationId=conversation, seq=again["seq"])
         assert (await ann.next(type="messages_read"))["readSeq"] == again["seq"]
+
+
+async def test_a_block_hides_presence_everywhere(server: LiveServer, cast: Cast) -> None:
+    """Neither a send repeated while it stands nor the list of a shared group tells that the other is online."""
+    async with AsyncExitStack() as stack:
+        ann, bob, carl = await enter(stack, server, cast.ann, cast.bob, cast.carl)
+        group = await create(carl, cast.ann, cast.bob)
+
+        async def seen(client: ChatClient) -> list[bool]:
+            members = (await client.ask("get_group_members", groupId=group))["members"]
+            return [member["isOnline"] for member in members]
+
+        message = {"recipientId": cast.bob.id, "content": "hello", "clientMessageId": "1"}
+        assert (await ann.ask("send_message", **message))["recipientOnline"] is True
+        for client in (ann, bob):
+            for _ in range(100):  # presence is written down in batches
+                if all(await seen(client)):
+                    break
+                await asyncio.sleep(0.05)
+        await bob.ask("block_user", userId=cast.ann.id)
+        again = await ann.ask("send_message", **message)
+        assert (again["duplicate"], again["recipientOnline"]) == (True, False)
+        assert [await seen(client) for client in (carl, ann, bob)] == [
+            [True, True, True],
+            [True, True, False],
+            [True, False, True],
+        ]
 
 
 async def test_following_is_a_warning(server: LiveServer, cast: Cast) -> None:

@@ -36,6 +36,7 @@ from messaging.protocol.errors import ValidationFailed
 from messaging.schemas.wire import wire_time
 from messaging.services.cursors import cursor_of, open_cursor
 from messaging.services.memberships import leave, muted_among
+from messaging.services.people import blocked_with
 
 S = TypeVar("S", MemberLeft, MemberRemoved)
 
@@ -140,7 +141,7 @@ def depart(access: Access, event: S, user: UserKey) -> S:
 
 
 def group_members(caller: UserKey, request: GetGroupMembers) -> GroupMembers:
-    """Return a page of a group's members in the order of their joining; six queries at the most.
+    """Return a page of a group's members in the order of their joining; seven queries at the most.
 
     Raises:
         NotFound: the caller is not in it.
@@ -156,15 +157,16 @@ def group_members(caller: UserKey, request: GetGroupMembers) -> GroupMembers:
     page, has_more = members[: request.limit], len(members) > request.limit
     return GroupMembers(
         group_id=request.group_id,
-        members=_listed(request.group_id, page),
+        members=_listed(caller, request.group_id, page),
         has_more=has_more,
         next_cursor=cursor_of(page[-1].pk) if has_more else None,
     )
 
 
-def _listed(group_id: str, page: list[Membership]) -> list[ListedMember]:
+def _listed(caller: UserKey, group_id: str, page: list[Membership]) -> list[ListedMember]:
     users = [member.user_id for member in page]
-    profiles, muted, online = profiles_of(users), muted_among(group_id, users), online_among(users)
+    profiles, muted = profiles_of(users), muted_among(group_id, users)
+    online = online_among(users) - blocked_with(caller, users)
     return [
         ListedMember(
             **msgspec.structs.asdict(profiles[member.user_id]),

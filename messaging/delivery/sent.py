@@ -135,7 +135,9 @@ def _event_frame(row: NewRow, view: MessageView, message: msgspec.Raw) -> bytes:
 
 
 def _online(peer: Peer | None, is_online: Callable[[str], bool]) -> bool | UnsetType:
-    return UNSET if peer is None else is_online(str(peer.key))
+    if peer is None:
+        return UNSET
+    return not peer.is_blocked and is_online(str(peer.key))  # a send may be repeated while there is a block
 
 
 def _first_joiners(appended: Appended) -> list[str] | None:
