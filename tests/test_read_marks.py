@@ -95,7 +95,7 @@ async def test_a_deleted_conversation_comes_back_without_its_past(server: LiveSe
         old = await send(ann, cast.bob.id)
         conversation = old["conversationId"]
         deleted = await bob.ask("delete_conversation", conversationId=conversation, requestId="r")
-        expected = {"type": "conversation_deleted", "conversationId": conversation}
+        expected = {"type": "conversation_deleted", "conversationId": conversation, "clearedSeq": 1}
         assert deleted == {**expected, "requestId": "r"}
         assert await phone.next(type="conversation_deleted") == expected
         await ann.quiet()

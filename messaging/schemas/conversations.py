@@ -120,3 +120,4 @@ class ConversationDeleted(Frame, frozen=True, kw_only=True, tag="conversation_de
     """Everything up to now is hidden for this user."""
 
     conversation_id: str
+    cleared_seq: int  # what "now" was: a message that came after it may be told of before this

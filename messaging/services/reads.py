@@ -95,7 +95,7 @@ def delete_conversation(caller: UserKey, conversation_id: str, *, client_id: str
     place = access_conversation(caller, conversation_id)
     end = conversation.last_seq
     Participant.objects.filter(pk=place.participant_id).update(cleared_seq=end, read_seq=end)
-    reply = ConversationDeleted(conversation_id=conversation_id)
+    reply = ConversationDeleted(conversation_id=conversation_id, cleared_seq=end)
     log.announce(Cleared(str(caller), conversation_id, end))
     log.announce(ToUsers([str(caller)], encode(reply), client_id))
     return reply
