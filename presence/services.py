@@ -13,7 +13,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 from django.db.models.functions import Now
 
 from messaging.delivery import log
@@ -162,8 +162,8 @@ def online_among(users: Collection[UserKey]) -> set[UserKey]:
 
 def online_users(caller: UserKey) -> OnlineUsers:
     """Return who is online of those whose presence the caller is told, at most a thousand; two queries."""
-    found = _visible(caller).filter(is_online=True).order_by("user_id").values_list("user_id", "last_seen")
-    rows = list(found[: ONLINE_USERS_MAX + 1])
+    found = Presence.objects.filter(_is_told_of(caller), is_online=True).order_by("user_id")
+    rows = list(found.values_list("user_id", "last_seen")[: ONLINE_USERS_MAX + 1])
     page = rows[:ONLINE_USERS_MAX]
     profiles = profiles_of(user for user, _ in page)
     return OnlineUsers(
@@ -187,8 +187,7 @@ def presence_of(caller: UserKey, request: GetPresence) -> PresenceReply:
     Strangers, people with a block and ids of nobody all read as offline and never seen.
     """
     keys = [key for key in map(user_key, request.user_ids) if key is not None]
-    own = Q(user_id=caller) if caller in keys else Q(pk__in=[])
-    seen = Presence.objects.filter(Q(pk__in=_visible(caller).values("pk")) | own, user_id__in=keys)
+    seen = Presence.objects.filter(_is_told_of(caller) | Q(user_id=caller), user_id__in=keys)
     rows = {
         str(user): (is_online, last) for user, is_online, last in seen.values_list("user_id", "is_online", "last_seen")
     }
@@ -203,7 +202,7 @@ def _presence(user_id: str, is_online: bool, last_seen: dt.datetime | None) -> P
     )
 
 
-def _visible(caller: UserKey) -> QuerySet[Presence]:
+def _is_told_of(caller: UserKey) -> Q:
+    """Return the condition that the caller is told of somebody's presence."""
     everyone = settings.PRESENCE_SCOPE == "everyone"
-    found = Presence.objects.filter(not_blocked_with(caller))
-    return found if everyone else found.filter(contacts_of(caller))
+    return not_blocked_with(caller) if everyone else not_blocked_with(caller) & contacts_of(caller)

@@ -18,7 +18,8 @@ def contacts_of(caller: UserKey) -> Q:
     ours = _members().filter(user_id=caller).values("conversation_id")
     theirs = _members().filter(conversation_id__in=ours).values("user_id")
     followed = Follow.objects.filter(follower_id=caller).values("followed_id")
-    return Q(user_id__in=theirs) | Q(user_id__in=followed)
+    # One set, found first: with an OR of two, everybody's rows would be compared with them.
+    return Q(user_id__in=theirs.union(followed))
 
 
 def not_blocked_with(caller: UserKey) -> Q:

@@ -97,7 +97,9 @@ def _sources(caller: UserKey, before: Place | None, conversation_id: str | None)
 def _promising(left: list[_Source]) -> list[_Source]:
     """Take out the conversations that may hold the newest message, as many as one statement may look into."""
     taken: list[_Source] = []
-    while left and sum(source.width for source in taken) < SEQS_MAX:
+    room = SEQS_MAX
+    while left and left[-1].width <= room:
+        room -= left[-1].width
         taken.append(left.pop())
     return taken
 
