@@ -1,5 +1,6 @@
 """The statements that the service sends, caught as they are sent, and what PostgreSQL makes of them."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -10,6 +11,8 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 EXPLAINED = ("SELECT", "WITH", "UPDATE")
+SCAN = re.compile(r"(?:Seq|Index|Index Only|Bitmap Index) Scan.*")
+VALUE = re.compile(r"'[^']*'(?:::[\w\[\]]+)?")
 
 
 class Plan(NamedTuple):
@@ -17,6 +20,16 @@ class Plan(NamedTuple):
 
     statement: str
     lines: list[str]
+
+    def brief(self) -> list[str]:
+        """Return what is read and by which index, once each; then the pages and the time it took."""
+        lines = []
+        for line, condition in zip(self.lines, [*self.lines[1:], ""], strict=True):
+            if found := SCAN.search(line):
+                by = condition.strip().removeprefix("Index Cond: ") if "Index Cond" in condition else ""
+                lines.append(VALUE.sub("…", f"{found[0]} {by}".replace("messaging_", "").rstrip()))
+        pages = [line.strip() for line in self.lines if "Buffers" in line][:1]
+        return [*dict.fromkeys(lines), *pages, *self.lines[-1:]]
 
     def scans(self, table: str) -> bool:
         """Return whether it reads this table from beginning to end."""
