@@ -53,7 +53,7 @@ class Cast:
 
 def new_person(name: str, **fields: Any) -> Person:
     """Create a user whose name begins with this one and is unique."""
-    return Person(User.objects.create_user(f"{name}_{uuid.uuid4().hex[:6]}", **fields))
+    return Person(User.objects.create_user(f"{name}_{uuid.uuid4().hex[:12]}", **fields))
 
 
 def new_cast() -> Cast:
