@@ -6,8 +6,8 @@ from django.urls import path
 
 from groups.consumers import GroupsConsumer
 from messaging.consumers import MessagingConsumer
-from messaging.gateway.connection import ChatConsumer
 from messaging.gateway.consumers import SessionConsumer
+from messaging.gateway.serving import ChatConsumer
 from messaging.protocol.registry import routes
 from presence.consumers import PresenceConsumer
 

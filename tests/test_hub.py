@@ -232,7 +232,7 @@ async def test_membership_begins_and_ends_with_its_events() -> None:
     assert outcomes[0].delivered == 3
     hub.leave(ann)
     assert not hub.rooms
-    assert (ROOM, "ann", 6) in hub.collect_delivered()
+    assert (ROOM, "ann", 6) in hub.positions.collect()
 
 
 async def test_a_past_membership_is_replayed_to_its_end() -> None:
@@ -288,12 +288,12 @@ async def test_acknowledging_connections_decide_themselves() -> None:
     hub.enter(ann)
     attach(hub, ann, membership(0, 0))
     hub.take(log.events)
-    assert hub.collect_delivered() == []
-    hub.acknowledge(ann, {ROOM: 2, "elsewhere": 9})
-    assert hub.delivered("ann", ROOM) == 2
-    positions = hub.collect_delivered()
-    hub.return_delivered(positions)
-    assert hub.collect_delivered() == [(ROOM, "ann", 2)]
+    assert hub.positions.collect() == []
+    hub.positions.acknowledge(ann, {ROOM: 2, "elsewhere": 9})
+    assert hub.positions.delivered("ann", ROOM) == 2
+    positions = hub.positions.collect()
+    hub.positions.give_back(positions)
+    assert hub.positions.collect() == [(ROOM, "ann", 2)]
     hub.forget_old_news()
 
 

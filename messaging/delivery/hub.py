@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from messaging.delivery import profiles
 from messaging.delivery.memberships import Membership
 from messaging.delivery.news import Cleared, Hint, LiveEvent, News, ProfileChanged, Revoked, ToUsers
+from messaging.delivery.positions import DeliveredPositions
 from messaging.delivery.rooms import Listener, Room, Subscription
 from messaging.protocol.errors import ServerBusy
 
@@ -73,15 +74,10 @@ class Hub:
         self.users: dict[str, dict[str, Session]] = {}  # connections by user id and client id
         self.in_flight: dict[str, asyncio.Future[None]] = {}  # this worker's commands by id, done once published
         self.online: set[str] = set()  # users who count as online, here or elsewhere, as presence has found
-        self.dirty: set[str] = set()  # conversations in which positions have moved since they were last recorded
-        self._delivered: dict[tuple[str, str], int] = {}  # (conversation, user): delivered, still to be recorded
-        self._recording: dict[tuple[str, str], int] = {}  # the same, on their way into the database
-        self._unwritten: set[str] = set()  # conversations of which some connection's outbox still holds events
+        self.positions = DeliveredPositions(self.rooms)
         self._seats: dict[str, set[str]] = {}  # the conversations of each connection, by client id
-        self._heard_elsewhere: list[dict[str, int]] = [
-            {},
-            {},
-        ]  # seqs of conversations without a room: this turn's, the last's
+        # Seqs of conversations without a room: this turn's, the last's.
+        self._heard_elsewhere: list[dict[str, int]] = [{}, {}]
         self._tasks: set[asyncio.Task[None]] = set()
 
     # People come and go.
@@ -129,56 +125,12 @@ class Hub:
         """Keep what a subscription that ends has received, and send what waited for its place in it."""
         for frame in subscription.replies.values():
             subscription.connection.put(frame)
-        self._mark_subscription(subscription)
+        self.positions.mark(subscription)
 
     def subscription(self, session: Listener, conversation_id: str) -> Subscription | None:
         """Return a connection's place in a conversation, if it has one."""
         room = self.rooms.get(conversation_id)
         return None if room is None else room.subscriptions.get(session.client_id)
-
-    def delivered(self, user_id: str, conversation_id: str) -> int:
-        """Return how far any connection of a user, open or just closed, has received a conversation on this worker."""
-        room = self.rooms.get(conversation_id)
-        ours = [each for each in room.subscriptions.values() if each.connection.user_id == user_id] if room else []
-        reached = [each.delivered() for each in ours if not each.connection.is_acknowledging]
-        key = (conversation_id, user_id)
-        return max(0, self._delivered.get(key, 0), self._recording.get(key, 0), *reached)
-
-    def acknowledge(self, session: Listener, cursors: Mapping[str, int]) -> None:
-        """Count what a client acknowledges as delivered, as far as it was given to it."""
-        for conversation_id, seq in cursors.items():
-            if (subscription := self.subscription(session, conversation_id)) is not None:
-                self._mark(conversation_id, session.user_id, min(seq, subscription.delivered()))
-
-    def collect_delivered(self) -> list[tuple[str, str, int]]:
-        """Return the delivered positions that have moved, (conversation, user id, seq), and forget that they have."""
-        for conversation_id in self.dirty:
-            for subscription in (
-                self.rooms[conversation_id].subscriptions.values() if conversation_id in self.rooms else ()
-            ):
-                self._mark_subscription(subscription)
-        self.dirty, self._unwritten = self._unwritten, set()
-        self._recording, self._delivered = self._delivered, {}
-        return [(conversation, user, seq) for (conversation, user), seq in self._recording.items()]
-
-    def return_delivered(self, positions: Iterable[tuple[str, str, int]]) -> None:
-        """Take collected positions back: they could not be written down."""
-        for conversation_id, user_id, seq in positions:
-            self._mark(conversation_id, user_id, seq)
-
-    def _mark(self, conversation_id: str, user_id: str, seq: int) -> None:
-        key = (conversation_id, user_id)
-        self._delivered[key] = max(seq, self._delivered.get(key, 0))
-
-    def _mark_subscription(self, subscription: Subscription) -> None:
-        connection = subscription.connection
-        if connection.is_acknowledging:
-            return
-        if connection.first_unwritten(subscription.conversation_id) is not None:
-            self._unwritten.add(subscription.conversation_id)
-        if (delivered := subscription.delivered()) > subscription.recorded:
-            subscription.recorded = delivered
-            self._mark(subscription.conversation_id, connection.user_id, delivered)
 
     def is_online(self, user_id: str) -> bool:
         """Return whether a user has a connection on this worker, or counts as online by what presence found last."""
@@ -243,7 +195,7 @@ class Hub:
             subscription.replies[reply.seq] = reply.frame
 
     def _after(self, room: Room, event: LiveEvent) -> None:
-        self.dirty.add(room.conversation_id)
+        self.positions.moved.add(room.conversation_id)
         if event.left:
             for subscription in room.drop_users(event.left):
                 self._seats[subscription.connection.client_id].discard(room.conversation_id)

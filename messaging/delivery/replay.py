@@ -43,7 +43,7 @@ def attach(hub: Hub, session: Session, membership: Membership, cursor: int | Non
         cursor: where the client says it is; without one the delivered position decides.
 
     """
-    delivered = max(membership.delivered_seq, hub.delivered(session.user_id, membership.conversation_id))
+    delivered = max(membership.delivered_seq, hub.positions.delivered(session.user_id, membership.conversation_id))
     start = min(delivered if cursor is None else cursor, membership.last_seq)
     visible_from = max(membership.stretches[-1].visible_from, membership.cleared_seq + 1)
     if not membership.is_member:
@@ -213,7 +213,7 @@ class _ReplayOfOne:
             subscription.give(event)
             self._given += 1
             self._outcome.delivered += 1
-        self._hub.dirty.add(subscription.conversation_id)
+        self._hub.positions.moved.add(subscription.conversation_id)
 
     def _pass_over_purged(self, first_kept_seq: int) -> None:
         """Go on at the oldest event that is kept: what was before it nobody can be given any more."""

@@ -163,13 +163,13 @@ class Watch:
     async def record_delivered(self) -> None:
         """Write down how far users have received their conversations, in bulk."""
         async with self._recording:  # what is on its way into the database still counts at a connect
-            positions = self._hub.collect_delivered()
+            positions = self._hub.positions.collect()
             if positions:
                 try:
                     await self._call(record_delivered, positions)
                     self._moved.update((conversation, user) for conversation, user, _ in positions)
                 except Error:
-                    self._hub.return_delivered(positions)
+                    self._hub.positions.give_back(positions)
                     raise
 
     async def _tell(self) -> None:
