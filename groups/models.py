@@ -28,6 +28,7 @@ class Group(models.Model):
     class Meta:
         """Found by size in the list of communities; never over its capacity, whoever joins at the same time."""
 
+        verbose_name_plural = "groups and communities"
         constraints = (
             models.CheckConstraint(condition=Q(member_count__lte=F("max_members")), name="group_within_capacity"),
         )

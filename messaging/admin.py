@@ -58,6 +58,14 @@ def moderate(request: HttpRequest, of: str, service: Callable[..., object], *arg
 class ReadOnly:
     """What is looked at in admin, and changed only by actions, which call services."""
 
+    def has_moderate_permission(self, request: HttpRequest) -> bool:
+        """Return whether an admin may act: who has Django's permission to change rows of this table."""
+        return super().has_change_permission(request)  # type: ignore[misc,no-any-return]  # of ModelAdmin
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        """Nothing is edited past the services."""
+        return False
+
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002 — Django's signature
         """Nothing is made here."""
         return False
@@ -65,10 +73,6 @@ class ReadOnly:
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
         """Nothing is deleted past the services."""
         return False
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:  # noqa: ARG002
-        """Nothing is edited past the services."""
-        return list(self.fields)  # type: ignore[attr-defined]
 
 
 @admin.register(Message)
@@ -115,7 +119,7 @@ class MessageAdmin(ReadOnly, MessageModelAdmin):
             self.log_change(request, message, "Looked at the content.")
         return super().change_view(request, object_id, form_url, extra_context)
 
-    @admin.action(description="Delete for everyone", permissions=["change"])
+    @admin.action(description="Delete for everyone", permissions=["moderate"])
     def delete_for_everyone(self, request: HttpRequest, queryset: QuerySet[Message]) -> None:
         """Leave tombstones of messages; the members see it at once."""
         done = [each for each in queryset if moderate(request, str(each), remove_message, str(each.pk))]

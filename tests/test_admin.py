@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from groups.models import Group, Membership
@@ -210,3 +212,45 @@ async def test_viewers_cannot_moderate(server: LiveServer, cast: Cast) -> None:
         await in_database(attempt)
         assert (await ann.ask("get_group_info", groupId=group_id))["group"]["isFrozen"] is False
         await ann.quiet()
+
+
+def queries_of(client: Client, table: str, group_ids: list[str]) -> int:
+    """Return how many queries the list of some groups, or of their members, takes."""
+    field, rows = ("conversation__in", 1) if table == "groups_group" else ("group__in", 3)
+    with CaptureQueriesContext(connection) as captured:
+        response = client.get(reverse(f"admin:{table}_changelist"), {field: ",".join(group_ids)})
+    assert response.status_code == 200
+    assert len(response.context["cl"].result_list) == rows * len(group_ids)
+    return len(captured)
+
+
+async def test_lists_cost_the_same_whatever_is_in_them(server: LiveServer, cast: Cast) -> None:
+    """Owners and mutes are not looked up one by one."""
+    async with AsyncExitStack() as stack:
+        (ann,) = await enter(stack, server, cast.ann)
+        group_ids = [await create(ann, cast.bob, cast.mallory) for _ in range(4)]
+        await ann.ask("mute_member", groupId=group_ids[0], userId=cast.bob.id)
+
+        def look() -> None:
+            client = admin_of(cast)
+            for table in ("groups_group", "groups_membership"):
+                few, many = (queries_of(client, table, group_ids[:count]) for count in (1, 4))
+                assert few == many
+                assert few <= 8
+
+        await in_database(look)
+
+
+async def test_rows_are_not_edited(server: LiveServer, cast: Cast) -> None:
+    """A page of a row has nothing to save, and saves nothing."""
+    async with AsyncExitStack() as stack:
+        (ann,) = await enter(stack, server, cast.ann)
+        group_id = await create(ann, cast.bob)
+
+        def attempt() -> None:
+            client, address = admin_of(cast), reverse("admin:groups_group_change", args=[group_id])
+            assert "_save" not in client.get(address).content.decode()
+            assert client.post(address, {"name": "other"}).status_code == 403
+
+        await in_database(attempt)
+        assert (await ann.ask("get_group_info", groupId=group_id))["group"]["name"] != "other"

@@ -28,6 +28,7 @@ class Migration(migrations.Migration):
                 ('deleted_at', models.DateTimeField(editable=False, null=True)),
             ],
             options={
+                'verbose_name_plural': 'groups and communities',
                 'indexes': [models.Index(fields=['-member_count', 'conversation'], name='group_by_size'), models.Index(condition=models.Q(('deleted_at__isnull', False)), fields=['deleted_at'], name='group_deleted')],
                 'constraints': [models.CheckConstraint(condition=models.Q(('member_count__lte', models.F('max_members'))), name='group_within_capacity')],
             },

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Collection
 from typing import Literal
+from uuid import UUID
 
 from django.db.models.functions import Now
 
@@ -87,8 +88,16 @@ def set_deleted(conversation: Conversation, *, is_deleted: bool) -> None:
 
 def muted_until(conversation: Conversation, user: UserKey) -> dt.datetime | None:
     """Return until when a member may not write, `NEVER` if it has no end, or None if they may now."""
-    muted = Participant.objects.filter(conversation=conversation, user_id=user, muted_until__gt=Now())
-    return muted.values_list("muted_until", flat=True).first()
+    return mutes([(conversation.pk, user)]).get((conversation.pk, user))
+
+
+def mutes(members: Collection[tuple[UUID, UserKey]]) -> dict[tuple[UUID, UserKey], dt.datetime]:
+    """Return until when some members (conversation, user) may not write; who may now is left out; one query."""
+    conversations, users = {conversation for conversation, _ in members}, {user for _, user in members}
+    muted = Participant.objects.filter(
+        conversation_id__in=conversations, user_id__in=users, muted_until__gt=Now()
+    ).values_list("conversation_id", "user_id", "muted_until")
+    return {(conversation, user): until for conversation, user, until in muted if until is not None}
 
 
 def mute(conversation: Conversation, user: UserKey, *, until: dt.datetime | None) -> None:
