@@ -329,8 +329,9 @@ async def test_what_waits_too_long_is_answered_and_delivered_later(
 
 
 @pytest.mark.postgres_only
-async def test_a_locked_conversation_stalls_nobody(engine: Engine, cast: Cast) -> None:
-    """Messages to a conversation that somebody else holds wait; those to others go through meanwhile."""
+async def test_a_locked_conversation_stalls_nobody(engine: Engine, cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages to a conversation that somebody else holds wait, batches full of them; others go through meanwhile."""
+    monkeypatch.setattr("messaging.delivery.writer.BATCH_MAX", 1)
     ann = engine.caller(cast.ann)
     first = await engine.send(ann, cast.bob)
     held, release = threading.Event(), threading.Event()
@@ -375,3 +376,51 @@ def test_rows_say_what_they_are_and_never_what_they_hold(cast: Cast) -> None:
         row = model(**({"seq": 1} if model is not Conversation else {}))
         assert str(row)
     assert connection.vendor in {"sqlite", "postgresql"}
+
+
+@pytest.mark.postgres_only
+async def test_messages_behind_a_lock_keep_their_order(engine: Engine, cast: Cast) -> None:
+    """Whatever has to wait for a lock, and however often: what was sent first has the lower seq."""
+    ann = engine.caller(cast.ann)
+    conversation_id = (await engine.send(ann, cast.bob)).conversation_id
+    is_over = threading.Event()
+
+    def lock_again_and_again() -> None:
+        while not is_over.is_set():
+            with transaction.atomic():
+                Conversation.objects.select_for_update().get(pk=conversation_id)
+                is_over.wait(0.004)
+            is_over.wait(0.001)
+
+    locking = asyncio.ensure_future(in_database(lock_again_and_again))
+    sending = []
+    for number in range(300):
+        sending.append(asyncio.ensure_future(engine.send(ann, cast.bob, client_message_id=str(number))))
+        await asyncio.sleep(0.001)
+    await asyncio.gather(*sending)
+    is_over.set()
+    await locking
+    stored = Message.objects.filter(conversation_id=conversation_id, client_message_id__isnull=False)
+    order = await in_database(lambda: list(stored.order_by("seq").values_list("client_message_id", flat=True)))
+    assert order == [str(number) for number in range(300)]
+
+
+@pytest.mark.postgres_only
+async def test_a_missing_conversation_is_waited_for_by_nobody(
+    engine: Engine, cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What does not exist is refused in its first batch, as fast as what is not the sender's."""
+    batches: list[bool] = []
+    original = engine.writer._rows.lock_and_read
+
+    def counted(wanted: Any, *, wait: bool) -> Any:
+        batches.append(wait)
+        return original(wanted, wait=wait)
+
+    monkeypatch.setattr(engine.writer._rows, "lock_and_read", counted)
+    command = SendCommand(
+        caller=engine.caller(cast.ann), reply_type=MessageSent, content="x", conversation_id=str(uuid.uuid4())
+    )
+    with pytest.raises(NotFound):
+        await engine.writer.submit(command)
+    assert batches == [False]

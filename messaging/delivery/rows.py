@@ -86,9 +86,8 @@ class Facts:
     """What the database says to that, read under the locks."""
 
     moment: dt.datetime
-    conversations: dict[
-        str, LockedConversation
-    ]  # those locked; another transaction holds the missing ones, or they do not exist
+    conversations: dict[str, LockedConversation]  # those locked
+    held: frozenset[str]  # conversations that another transaction holds; what is in neither does not exist
     members: dict[tuple[str, UserKey], Member]
     peers: dict[tuple[str, UserKey], Peer]  # by (conversation, sender)
     known_by_client_id: dict[tuple[UserKey, str], Known]

@@ -75,6 +75,7 @@ class PortableRows:
         return Facts(
             moment=now(),
             conversations=conversations,
+            held=frozenset(),  # SQLite locks as a whole
             members=self._members(wanted.senders),
             peers=self._peers(wanted.senders, conversations),
             known_by_client_id=self._known_by_client_id(wanted.client_ids),

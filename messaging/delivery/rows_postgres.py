@@ -107,11 +107,13 @@ class PostgresRows:
 
     def _facts(self, cursors: dict[str, psycopg.Cursor[Any]], wanted: Wanted) -> Facts:
         locked = cursors["lock"].fetchall()
+        missing = wanted.conversation_ids - {row[1] for row in locked}
         by_id = _messages(cursors["ids"]) if wanted.message_ids or wanted.quoted_ids else {}
         known = _messages(cursors["known"]) if wanted.client_ids else {}
         return Facts(
             moment=locked[0][0] if locked else dt.datetime.now(dt.UTC),
             conversations={row[1]: LockedConversation(*row[1:]) for row in locked},
+            held=self._existing(missing) if missing else frozenset(),
             members={(row[0], row[1]): Member(*row[2:]) for row in cursors["members"]},
             peers={(row[0], row[1]): Peer(*row[2:]) for row in cursors["peers"]},
             known_by_client_id={
@@ -122,6 +124,14 @@ class PostgresRows:
             quoted_deleted_by=self._deleted_by(wanted.quoted_ids) if wanted.quoted_ids else {},
             named={(row[0], row[1]): row[2] for row in cursors["named"]} if wanted.names else {},
         )
+
+    def _existing(self, conversation_ids: set[str]) -> frozenset[str]:
+        """Return which conversations there are: what is there and was not locked is held by somebody else."""
+        cursor = self._cursor()
+        cursor.execute(
+            "SELECT id::text FROM messaging_conversation WHERE id = ANY(%s::uuid[])", (list(conversation_ids),)
+        )
+        return frozenset(conversation_id for (conversation_id,) in cursor)
 
     def _deleted_by(self, quoted_ids: set[str]) -> dict[str, list[str]]:
         cursor = self._cursor()

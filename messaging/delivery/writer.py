@@ -29,11 +29,12 @@ from messaging.protocol.errors import ChatError, InternalError, ServerBusy
 from messaging.schemas.messages import Sent
 
 logger = logging.getLogger(__name__)
-BATCH_MAX = 500  # messages in one transaction
+BATCH_MAX = 500  # messages taken from the queue for one transaction, beside those passed over before
 QUEUE_MAX = 5_000  # messages waiting; beyond it SERVER_BUSY
 SKIPS_MAX = 3  # batches that pass over a locked conversation before one waits for it
 BATCH_TRIES = 5
-PUT_OFF_SECONDS = 0.25  # before a conversation that is held for long is tried again
+PUT_OFF_SECONDS = 0.25  # before a conversation that is held for long is waited for again
+PAUSE_SECONDS = 0.002  # before messages that were passed over are tried again, if no others come
 
 
 @dataclass(slots=True, eq=False)
@@ -57,6 +58,8 @@ class Writer:
         self._availability = availability
         self._loop = asyncio.get_running_loop()
         self._queue: SimpleQueue[_Pending | None] = SimpleQueue()
+        self._ahead: list[_Pending] = []  # passed over, to be taken before the queue: what was sent first goes first
+        self._skip_until = 0.0  # on the monotonic clock: conversations that others hold are not waited for
         self._pending: dict[str, _Pending] = {}  # by message id, in the order of submission
         self.pairs = KnownPairs()
         self._is_stopping = False
@@ -98,9 +101,6 @@ class Writer:
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
 
-    def _put_later(self, pending: _Pending) -> None:
-        self._loop.call_later(PUT_OFF_SECONDS, self._queue.put, pending)
-
     def _publish(self, batch: list[_Pending], results: list[Result | ChatError]) -> None:
         """Give a batch's results to its senders and its events to everybody, in the order of the batch."""
         news: list[News] = []
@@ -135,20 +135,19 @@ class Writer:
             connection.close()
 
     def _next_batch(self) -> list[_Pending] | None:
-        """Wait for a message and take all that are there; None when the writer is to end."""
-        first = self._queue.get()
-        if first is None:
-            return None
-        batch = [first]
-        try:
-            while len(batch) < BATCH_MAX:
-                pending = self._queue.get_nowait()
-                if pending is None:
-                    self._queue.put(None)
-                    break
-                batch.append(pending)
-        except Empty:
-            pass
+        """Take what was passed over and all that are there, or wait for a message; None when the writer is to end."""
+        batch, self._ahead = self._ahead, []
+        wait_seconds = PAUSE_SECONDS if batch else None
+        for _ in range(BATCH_MAX):
+            try:
+                pending = self._queue.get(timeout=wait_seconds)
+            except Empty:
+                break
+            if pending is None:
+                self._queue.put(None)
+                return batch or None
+            batch.append(pending)
+            wait_seconds = 0
         return batch
 
     def _store(self, batch: list[_Pending]) -> None:
@@ -168,13 +167,9 @@ class Writer:
             self._one_by_one(batch, error)
 
     def _put_off(self, batch: list[_Pending]) -> None:
-        """Store what waited for no lock now, and try the others again in a while: their conversation is still held."""
-        waited = [pending for pending in batch if pending.command.skips >= SKIPS_MAX]
-        for pending in waited:
-            pending.command.skips = 0
-            self._loop.call_soon_threadsafe(self._put_later, pending)
-        if others := [pending for pending in batch if pending not in waited]:
-            self._store(others)
+        """Go on without what has waited for a lock in vain: its conversation is passed over for a while."""
+        self._skip_until = time.monotonic() + PUT_OFF_SECONDS
+        self._ahead = batch + self._ahead
 
     def _one_by_one(self, batch: list[_Pending], error: Exception) -> None:
         if len(batch) > 1:
@@ -210,7 +205,7 @@ class Writer:
             ready = self._with_conversations(live, outcomes)
             ready, later = _without_twins(ready)
             facts = self._facts(ready)
-            ready, locked = _without_locked(ready, facts)
+            ready, held = self._without_held(ready, facts)
             outcomes += [(pending, decide(pending.command, facts)) for pending in ready]
             self._insert([outcome for _, outcome in outcomes if isinstance(outcome, Appended)], facts)
         self.pairs.note(_pairs_of(ready))
@@ -218,8 +213,8 @@ class Writer:
         self._finish([pending for pending, _ in outcomes], results)
         expired = [pending for pending in batch if pending not in live]
         self._finish(expired, [ServerBusy()] * len(expired))
-        for pending in later + locked:
-            self._queue.put(pending)
+        passed_over = {*later, *held}
+        self._ahead += [pending for pending in batch if pending in passed_over]
 
     def _with_conversations(self, batch: list[_Pending], outcomes: list[tuple[_Pending, Outcome]]) -> list[_Pending]:
         """Fill in the conversations of those addressed to people, made if missing; refuse those to nobody."""
@@ -243,8 +238,24 @@ class Writer:
         wanted = Wanted()
         for pending in batch:
             pending.command.want(wanted)
-        wait = any(pending.command.skips >= SKIPS_MAX for pending in batch)
-        return self._rows.lock_and_read(wanted, wait=wait)
+        is_due = any(pending.command.skips >= SKIPS_MAX for pending in batch)
+        return self._rows.lock_and_read(wanted, wait=is_due and time.monotonic() >= self._skip_until)
+
+    def _without_held(self, batch: list[_Pending], facts: Facts) -> tuple[list[_Pending], list[_Pending]]:
+        """Split off commands to conversations that somebody else holds: one locked group must not stall a worker.
+
+        So are those to a conversation of which another command was passed over before: none overtakes it.
+        """
+        held = facts.held | {pending.command.conversation_id for pending in self._ahead}
+        ready: list[_Pending] = []
+        passed_over: list[_Pending] = []
+        for pending in batch:
+            if pending.command.conversation_id in held:
+                pending.command.skips += 1
+                passed_over.append(pending)
+            else:
+                ready.append(pending)
+        return ready, passed_over
 
     def _insert(self, appended: Sequence[Appended], facts: Facts) -> None:
         if not appended:
@@ -287,17 +298,3 @@ def _without_twins(batch: list[_Pending]) -> tuple[list[_Pending], list[_Pending
         (later if client_id is not None and key in seen else first).append(pending)
         seen.add(key)
     return first, later
-
-
-def _without_locked(batch: list[_Pending], facts: Facts) -> tuple[list[_Pending], list[_Pending]]:
-    """Split off commands to conversations that somebody else holds: one locked group must not stall a worker."""
-    ready: list[_Pending] = []
-    locked: list[_Pending] = []
-    for pending in batch:
-        command = pending.command
-        if command.conversation_id in facts.conversations or command.skips >= SKIPS_MAX:
-            ready.append(pending)
-        else:
-            command.skips += 1
-            locked.append(pending)
-    return ready, locked
