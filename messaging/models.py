@@ -228,7 +228,7 @@ class Reaction(models.Model):
     class Meta:
         """Reacting twice the same way is reacting once."""
 
-        constraints = (models.UniqueConstraint(fields=("message", "user", "emoji"), name="reaction_once_per_emoji"),)
+        constraints = (models.UniqueConstraint(fields=("message", "emoji", "user"), name="reaction_once_per_emoji"),)
 
     def __str__(self) -> str:
         """Return who chose what."""

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 
+from messaging import services
+from messaging.delivery import doors
+from messaging.errors import Conflict
 from tests.cast import Cast
 from tests.client import ChatClient, Frame
 from tests.server import LiveServer
@@ -137,3 +141,14 @@ async def test_following_is_a_warning(server: LiveServer, cast: Cast) -> None:
         assert await warning(ann) is None
         await ann.ask("unfollow_user", userId=cast.bob.id)
         assert await warning(ann) == "NOT_FOLLOWING"
+
+
+def test_the_blocked_are_counted(live_database: None, cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody who has blocked as many as they may blocks nobody else, but the same ones again."""
+    monkeypatch.setattr("messaging.services.people.BLOCKS_MAX", 1)
+    ann = cast.ann.user.pk
+    for _ in range(2):
+        doors.write(services.block_user, ann, cast.bob.id, command_id=uuid.uuid4())
+    with pytest.raises(Conflict):
+        doors.write(services.block_user, ann, cast.carl.id, command_id=uuid.uuid4())
+    assert [user.user_id for user in services.blocked_users(ann).users] == [cast.bob.id]

@@ -2,9 +2,18 @@
 
 import uuid
 
+import pytest
+
+from messaging.delivery import rendering
+from messaging.models import Reaction
+from messaging.services.reactions import EMOJIS_MAX
 from tests.cast import Cast
 from tests.client import ChatClient, Frame
+from tests.database import in_database
 from tests.server import LiveServer
+from tests.test_engine import Engine, engine
+
+__all__ = ["engine"]  # a fixture
 
 
 async def send(client: ChatClient, to: str) -> str:
@@ -71,3 +80,33 @@ async def test_who_may_not_react(server: LiveServer, cast: Cast) -> None:
         await ann.ask("delete_message", messageId=message_id, forEveryone=True)
         for kind in ("add_reaction", "remove_reaction"):
             assert (await ann.ask(kind, messageId=message_id, emoji="x"))["code"] == "CONFLICT"
+
+
+async def test_a_message_bears_fifty_emojis(server: LiveServer, cast: Cast) -> None:
+    """One more is refused; those that are there may be chosen by anybody, and their place be taken when they go."""
+    async with ChatClient(server.url, cast.ann.token) as ann, ChatClient(server.url, cast.bob.token) as bob:
+        await ann.connect()
+        await bob.connect()
+        message_id = await send(ann, cast.bob.id)
+        rows = [Reaction(message_id=message_id, user=cast.ann.user, emoji=str(number)) for number in range(EMOJIS_MAX)]
+        await in_database(lambda: Reaction.objects.bulk_create(rows))
+        refused = await bob.ask("add_reaction", messageId=message_id, emoji="another")
+        assert refused["code"] == "CONFLICT"
+        assert (await bob.ask("add_reaction", messageId=message_id, emoji="7"))["type"] == "reaction_added"
+        await ann.ask("remove_reaction", messageId=message_id, emoji="3")
+        assert (await bob.ask("add_reaction", messageId=message_id, emoji="another"))["type"] == "reaction_added"
+
+
+async def test_of_a_crowd_the_first_are_named(cast: Cast, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All are counted, whoever is named."""
+    monkeypatch.setattr(rendering, "REACTORS_SHOWN_MAX", 2)
+    message_id = uuid.UUID((await engine.send(engine.caller(cast.ann), cast.bob)).message_id)
+    people = [cast.bob, cast.carl, cast.ann]
+    rows = [Reaction(message_id=message_id, user=person.user, emoji="+") for person in people]
+    rows.append(Reaction(message_id=message_id, user=cast.ann.user, emoji="-"))
+    await in_database(lambda: Reaction.objects.bulk_create(rows))
+    found = (await in_database(lambda: rendering.reactions_to([message_id])))[message_id]
+    assert [(each.emoji, each.count, each.user_ids) for each in found] == [
+        ("+", 3, [cast.bob.id, cast.carl.id]),
+        ("-", 1, [cast.ann.id]),
+    ]

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
-from django.db.models import Q
+from django.db.models import Count, Q, Window
+from django.db.models.functions import RowNumber
 from msgspec import UNSET, UnsetType
 
 from messaging.delivery.encryption import Place, Unreadable, keyring
@@ -20,6 +21,7 @@ from messaging.schemas.wire import Profile, wire_time
 
 logger = logging.getLogger(__name__)
 EXCERPT_CHARACTERS = 100
+REACTORS_SHOWN_MAX = 1_000  # of each emoji under a message; a community may have a hundred times as many
 
 
 class MessageRow(NamedTuple):
@@ -158,15 +160,25 @@ def mention_of(profile: Profile | None) -> MentionOf:
 
 
 def reactions_to(message_ids: Iterable[UUID]) -> dict[UUID, list[ReactionCount]]:
-    """Return the reactions to these messages, counted, in the order of their first use; one query."""
-    found = Reaction.objects.filter(message_id__in=set(message_ids)).order_by("id")
-    users: dict[UUID, dict[str, list[str]]] = defaultdict(dict)
-    for message_id, emoji, user in found.values_list("message_id", "emoji", "user_id"):
-        users[message_id].setdefault(emoji, []).append(str(user))
-    return {
-        message_id: [ReactionCount(emoji=emoji, count=len(ids), user_ids=ids) for emoji, ids in by_emoji.items()]
-        for message_id, by_emoji in users.items()
-    }
+    """Return the reactions to these messages, counted, in the order of their first use; one query.
+
+    Of an emoji that more than `REACTORS_SHOWN_MAX` people chose, the first of them are named.
+    """
+    alike = ("message_id", "emoji")
+    found = (
+        Reaction.objects.filter(message_id__in=set(message_ids))
+        .annotate(
+            count=Window(Count("*"), partition_by=alike),
+            rank=Window(RowNumber(), partition_by=alike, order_by="id"),
+        )
+        .filter(rank__lte=REACTORS_SHOWN_MAX)
+        .order_by("id")
+    )
+    counts: dict[UUID, dict[str, ReactionCount]] = defaultdict(dict)
+    for message_id, emoji, user, count in found.values_list("message_id", "emoji", "user_id", "count"):
+        reaction = counts[message_id].setdefault(emoji, ReactionCount(emoji=emoji, count=count, user_ids=[]))
+        reaction.user_ids.append(str(user))
+    return {message_id: list(by_emoji.values()) for message_id, by_emoji in counts.items()}
 
 
 def deleted_by(message_ids: Iterable[UUID], viewer: UserKey | None = None) -> dict[UUID, list[str]]:

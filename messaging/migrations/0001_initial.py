@@ -194,6 +194,6 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='reaction',
-            constraint=models.UniqueConstraint(fields=('message', 'user', 'emoji'), name='reaction_once_per_emoji'),
+            constraint=models.UniqueConstraint(fields=('message', 'emoji', 'user'), name='reaction_once_per_emoji'),
         ),
     ]

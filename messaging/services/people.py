@@ -14,11 +14,13 @@ from messaging.delivery.news import ToUsers
 from messaging.delivery.profiles import UserKey, profile_of
 from messaging.delivery.rows import Pair
 from messaging.delivery.storage import rows
-from messaging.errors import NotFound
+from messaging.errors import Conflict, NotFound
 from messaging.models import Block, Conversation, Follow, Participant
 from messaging.protocol.envelope import encode
 from messaging.protocol.errors import ValidationFailed
 from messaging.schemas.people import BlockedUsers, UserBlockedReply, UserFollowed, UserUnblocked, UserUnfollowed
+
+BLOCKS_MAX = 5_000  # of one user: they are listed as a whole
 
 
 def access_user(user_id: str, *, caller: UserKey, field: str) -> AbstractBaseUser:
@@ -50,10 +52,19 @@ def block_user(caller: UserKey, user_id: str, *, client_id: str | None = None) -
     """Block a user; the caller's other connections are told.
 
     The pair's conversation is made if need be and locked first: a block and a first message cannot pass each other.
+
+    Raises:
+        NotFound: there is no such user.
+        Conflict: the caller has blocked as many as they may.
+
     """
     other = access_user(user_id, caller=caller, field="userId")
     lock_direct_conversation(caller, other.pk)
-    Block.objects.get_or_create(blocker_id=caller, blocked_id=other.pk)
+    blocks = Block.objects.filter(blocker_id=caller)
+    if not blocks.filter(blocked_id=other.pk).exists():
+        if blocks.count() >= BLOCKS_MAX:
+            raise Conflict(f"at most {BLOCKS_MAX} users can be blocked")
+        Block.objects.create(blocker_id=caller, blocked_id=other.pk)
     reply = UserBlockedReply(user_id=user_id)
     log.announce(ToUsers([str(caller)], encode(reply), client_id))
     return reply

@@ -6,11 +6,13 @@ from typing import TypeVar
 
 from messaging.delivery import log
 from messaging.delivery.profiles import UserKey
-from messaging.models import Reaction
+from messaging.errors import Conflict
+from messaging.models import Message, Reaction
 from messaging.schemas.messages import Reacted, ReactionAdded, ReactionRemoved
 from messaging.services.messages import Access, access_message, check_live
 
 R = TypeVar("R", bound=Reacted)
+EMOJIS_MAX = 50  # different ones under one message
 
 
 def add_reaction(caller: UserKey, message_id: str, *, emoji: str) -> ReactionAdded:
@@ -18,13 +20,16 @@ def add_reaction(caller: UserKey, message_id: str, *, emoji: str) -> ReactionAdd
 
     Raises:
         NotFound: there is no such message for the caller.
-        Conflict: it is deleted, or the conversation is frozen.
+        Conflict: it is deleted, it bears as many different emojis as it may, or the conversation is frozen.
         UserBlocked: one of the two people of a direct conversation has blocked the other.
 
     """
     access = access_message(caller, message_id)
     check_live(access, caller)
-    _, is_changed = Reaction.objects.get_or_create(message=access.message, user_id=caller, emoji=emoji)
+    is_changed = not Reaction.objects.filter(message=access.message, user_id=caller, emoji=emoji).exists()
+    if is_changed:
+        _check_room(access.message, emoji)
+        Reaction.objects.create(message=access.message, user_id=caller, emoji=emoji)
     return _reply(ReactionAdded, "reaction_added", access, caller, emoji=emoji, is_changed=is_changed)
 
 
@@ -34,6 +39,14 @@ def remove_reaction(caller: UserKey, message_id: str, *, emoji: str) -> Reaction
     check_live(access, caller)
     count, _ = Reaction.objects.filter(message=access.message, user_id=caller, emoji=emoji).delete()
     return _reply(ReactionRemoved, "reaction_removed", access, caller, emoji=emoji, is_changed=count > 0)
+
+
+def _check_room(message: Message, emoji: str) -> None:
+    reactions = Reaction.objects.filter(message=message)
+    if reactions.filter(emoji=emoji).exists():
+        return
+    if reactions.values("emoji").distinct().count() >= EMOJIS_MAX:
+        raise Conflict(f"a message bears at most {EMOJIS_MAX} different emojis")
 
 
 def _reply(kind: type[R], event_type: str, access: Access, caller: UserKey, *, emoji: str, is_changed: bool) -> R:
