@@ -24,6 +24,7 @@ class Group(models.Model):
     max_members = models.PositiveIntegerField()
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     deleted_at = models.DateTimeField(null=True, editable=False)  # since when it may only be restored
+    was_frozen = models.BooleanField(default=False, editable=False)  # when it was deleted, and will be if restored
 
     class Meta:
         """Found by size in the list of communities; never over its capacity, whoever joins at the same time."""

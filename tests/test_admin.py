@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 import pytest
@@ -73,6 +74,19 @@ async def test_moderators_act_on_members(server: LiveServer, cast: Cast) -> None
         assert refused["code"] == "MEMBER_MUTED"
         entries = await in_database(lambda: LogEntry.objects.filter(user=cast.carl.user).count())
         assert entries == len(steps)
+
+
+async def test_a_frozen_group_comes_back_frozen(server: LiveServer, cast: Cast) -> None:
+    """Deleting and restoring, by its owner too, does not thaw it; one that was thawed before comes back open."""
+    async with AsyncExitStack() as stack:
+        (ann,) = await enter(stack, server, cast.ann)
+        group_id = await create(ann, cast.bob)
+        client = await in_database(lambda: admin_of(cast))
+        for actions, is_frozen in ((("freeze", "soft_delete"), True), (("thaw", "soft_delete"), False)):
+            for action in actions:
+                await in_database(partial(act, client, "groups_group", action, group_id))
+            assert (await ann.ask("restore_group", groupId=group_id))["type"] == "group_restored"
+            assert (await ann.ask("get_group_info", groupId=group_id))["group"]["isFrozen"] is is_frozen
 
 
 async def test_moderators_act_on_groups(server: LiveServer, cast: Cast) -> None:

@@ -26,6 +26,7 @@ class Migration(migrations.Migration):
                 ('max_members', models.PositiveIntegerField()),
                 ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
                 ('deleted_at', models.DateTimeField(editable=False, null=True)),
+                ('was_frozen', models.BooleanField(default=False, editable=False)),
             ],
             options={
                 'verbose_name_plural': 'groups and communities',

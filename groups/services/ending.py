@@ -13,7 +13,7 @@ from messaging.delivery import log
 from messaging.delivery.profiles import UserKey
 from messaging.errors import Conflict, NotFound
 from messaging.schemas.wire import wire_time
-from messaging.services.memberships import purge, set_deleted
+from messaging.services.memberships import purge, set_deleted, set_frozen
 
 GRACE = dt.timedelta(days=30)
 
@@ -34,7 +34,8 @@ def soft_delete(access: Access) -> GroupDeleted:
     """Hide a group from everybody until it is restored or purged."""
     group = access.group
     moment = log.now()
-    Group.objects.filter(pk=group.pk).update(deleted_at=moment)
+    was_frozen = group.conversation.state == group.conversation.State.FROZEN
+    Group.objects.filter(pk=group.pk).update(deleted_at=moment, was_frozen=was_frozen)
     set_deleted(group.conversation, is_deleted=True)
     return record(
         access,
@@ -48,7 +49,7 @@ def soft_delete(access: Access) -> GroupDeleted:
 
 
 def restore_group(caller: UserKey | None, group_id: str) -> GroupRestored:
-    """Bring a deleted group back as it was.
+    """Bring a deleted group back as it was, frozen if it was frozen.
 
     Raises:
         NotFound: there is none, or it is deleted and the caller is not its owner.
@@ -64,6 +65,8 @@ def restore_group(caller: UserKey | None, group_id: str) -> GroupRestored:
         raise NotFound
     Group.objects.filter(pk=group.pk).update(deleted_at=None)
     set_deleted(group.conversation, is_deleted=False)
+    if group.was_frozen:
+        set_frozen(group.conversation, is_frozen=True)
     access = Access(group, caller, None if caller is None else Role.OWNER)
     return record(access, GroupRestored(conversation_id=group_id, group_id=group_id))
 
