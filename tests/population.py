@@ -153,8 +153,8 @@ SELECT a.id, b.id, now()
 FROM person a CROSS JOIN generate_series(20, 25) AS further JOIN person b ON b.n = a.n + further"""
 
 _GROUPS = """
-INSERT INTO groups_group (conversation_id, name, description, max_members, member_count, created_at)
-SELECT conversation, kind, '', 100000, 0, ends_at FROM place WHERE kind <> 'direct'"""
+INSERT INTO groups_group (conversation_id, name, description, max_members, member_count, was_frozen, created_at)
+SELECT conversation, kind, '', 100000, 0, false, ends_at FROM place WHERE kind <> 'direct'"""
 
 _MEMBERSHIPS = """
 INSERT INTO groups_membership (group_id, user_id, role, joined_at)
